@@ -1,0 +1,51 @@
+# Every target does its own set-up, once. Needs only Python 3.11 or newer (PYTHON=/path/to/python to choose one).
+SHELL := bash
+VENV := .venv
+RUN := $(VENV)/.ready-to-run
+LINT := $(VENV)/.ready-to-lint
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+WORKERS ?= auto
+FOLDERS := dragoman ir frontends passes backends kernels tests
+
+export PYTHON
+export ORT_DISABLE_TELEMETRY := 1
+
+.PHONY: help demo test lint types wheel-check bench format clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(RUN) ## convert a real ResNet-50 and a real BERT, and show the proof
+	@$(VENV)/bin/dragoman demo
+
+test: $(RUN) ## the whole test suite (PYTEST_ARGS="-k name", WORKERS=0 for one process)
+	@$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup $(PYTEST_ARGS)
+
+lint: $(LINT) ## style and formatting
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+
+types: $(LINT) ## strict types
+	@scripts/link-types
+	@$(VENV)/bin/pyright --project .types --pythonpath $(VENV)/bin/python
+
+wheel-check: $(RUN) ## build wheel and sdist, install the wheel, import every module of it
+	@scripts/check-wheel
+
+bench: $(RUN) ## conversion time and memory beside torch.onnx (BENCH_ARGS="...")
+	@$(VENV)/bin/python benchmarks/convert.py $(BENCH_ARGS)
+
+format: $(LINT) ## put the code in the house format
+	@$(VENV)/bin/ruff check --fix
+	@$(VENV)/bin/ruff format
+
+clean: ## remove the environment and everything built
+	rm -rf $(VENV) .types .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find $(FOLDERS) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN): pyproject.toml constraints.txt scripts/set-up
+	@scripts/set-up zoo,test $@
+
+$(LINT): $(RUN)
+	@scripts/set-up lint $@
