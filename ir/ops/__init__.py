@@ -1,4 +1,12 @@
-"""The operations, one file per family, each defined once: attributes, type rule, semantics, decomposition.
+"""The ops, one file per family. Each is defined once, here, by the rules of `dragoman.ir.op`."""
 
-Importing this package registers every operation. Refuses anything that is not an operation.
-"""
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+
+def load_all() -> None:
+    """Import every family, which fills the registry."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")

@@ -1,0 +1,471 @@
+"""Exact arithmetic for proofs: real numbers as residues modulo primes, so that equality is bit equality.
+
+A real number is a tuple of residues modulo a chain of primes p₀ > p₁ > p₂ with p₁ | p₀−1 and p₂ | p₁−1. Sums, products, quotients
+and the dyadic rationals that floats are embed exactly. `exp` maps the residue modulo pᵢ₊₁ to gᵢ^a modulo pᵢ, where gᵢ has order
+pᵢ₊₁, hence exp(a+b) = exp(a)·exp(b) holds exactly (the idea is Mirage's, OSDI 2025, arXiv:2405.05751); the chain allows exp of exp. Comparisons use one fixed random order
+with key(−x) = −key(x), so max, min, abs and relu keep their lattice laws. Every other function is a fixed random one (odd
+where the real one is odd). Results are judged modulo p₀. Equality therefore shows equality over the reals with high
+probability (Schwartz–Zippel) for random inputs; it says nothing about rounding.
+
+Rounding, float-to-integer casts, infinities and NaN have no meaning here and raise `Inexact`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from dragoman.ir.arithmetic import Arithmetic, Array, Axes, Inexact
+from dragoman.ir.types import DType
+
+PRIMES = (1610571163, 268428527, 134214263)
+_GENERATORS = (64, 4)  # of order PRIMES[1] in Z/PRIMES[0] and of order PRIMES[2] in Z/PRIMES[1]
+_ODD = frozenset({"erf", "sin", "tan", "arcsin", "arctan", "arcsinh", "arctanh", "sinh", "cbrt", "rint", "trunc"})
+_EVEN = frozenset({"cos", "cosh"})
+
+
+class FieldArray:
+    """An array of real numbers held as residues; behaves as a NumPy array under arithmetic, comparison and indexing."""
+
+    __array_ufunc__ = None  # NumPy must hand mixed operations to this class
+    __slots__ = ("levels", "splat")
+
+    def __init__(self, levels: tuple[Any, ...], splat: float | None = None) -> None:
+        self.levels = levels
+        self.splat = splat  # the number this constant is, where known: exponents need it
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extents."""
+        return tuple(self.levels[0].shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return int(self.levels[0].ndim)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(self.levels[0].size)
+
+    def __getitem__(self, index: Any) -> FieldArray:
+        return FieldArray(tuple(level[index] for level in self.levels))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def _with(self, other: Any, function: Callable[[Any, Any, int], Any]) -> FieldArray:
+        right = embed(other)
+        return FieldArray(tuple(function(a, b, p) for a, b, p in zip(self.levels, right.levels, PRIMES, strict=True)))
+
+    def __add__(self, other: Any) -> FieldArray:
+        return self._with(other, lambda a, b, p: (a + b) % p)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> FieldArray:
+        return self._with(other, lambda a, b, p: (a - b) % p)
+
+    def __rsub__(self, other: Any) -> FieldArray:
+        return embed(other) - self
+
+    def __mul__(self, other: Any) -> FieldArray:
+        return self._with(other, lambda a, b, p: a * b % p)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> FieldArray:
+        return self._with(other, lambda a, b, p: a * _inverse(b, p) % p)
+
+    def __rtruediv__(self, other: Any) -> FieldArray:
+        return embed(other) / self
+
+    def __neg__(self) -> FieldArray:
+        return FieldArray(tuple(-a % p for a, p in zip(self.levels, PRIMES, strict=True)))
+
+    def __pow__(self, exponent: Any) -> FieldArray:
+        return _power(self, exponent)
+
+    def __lt__(self, other: Any) -> Any:
+        return _key(self) < _key(embed(other))
+
+    def __le__(self, other: Any) -> Any:
+        return _key(self) <= _key(embed(other))
+
+    def __gt__(self, other: Any) -> Any:
+        return _key(self) > _key(embed(other))
+
+    def __ge__(self, other: Any) -> Any:
+        return _key(self) >= _key(embed(other))
+
+    def __eq__(self, other: object) -> Any:
+        return self.levels[0] == embed(other).levels[0]
+
+    def __ne__(self, other: object) -> Any:
+        return self.levels[0] != embed(other).levels[0]
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def embed(values: Any) -> FieldArray:
+    """Real numbers as residues, exactly: a float is mantissa·2^exponent. Raises Inexact for infinities, NaN and complex."""
+    if isinstance(values, FieldArray):
+        return values
+    array = np.asarray(values)
+    splat = float(array) if array.ndim == 0 and array.dtype.kind in "iufV" else None
+    if array.dtype.kind == "b":
+        array = array.astype(np.int64)
+    if array.dtype.kind in "iu":
+        return FieldArray(tuple(_residues(array, p) for p in PRIMES), splat)
+    if array.dtype.kind in "cOSU":
+        raise Inexact(f"{array.dtype} has no exact form")
+    numbers = array.astype(np.float64)
+    if not np.all(np.isfinite(numbers)):
+        raise Inexact("infinity or NaN among the values")
+    mantissa, exponent = np.frexp(numbers)
+    scaled = np.ldexp(mantissa, 53).astype(np.int64)
+    levels = tuple(scaled % p * _power_of_two(exponent - 53, p) % p for p in PRIMES)
+    return FieldArray(levels, splat)
+
+
+def _residues(integers: Any, prime: int) -> Any:
+    if integers.dtype == np.uint64:
+        return (integers % np.uint64(prime)).astype(np.int64)
+    return integers.astype(np.int64) % prime
+
+
+def _power_of_two(exponent: Any, prime: int) -> Any:
+    smallest, largest = int(exponent.min(initial=0)), int(exponent.max(initial=0))
+    table = np.array([pow(2, e, prime) for e in range(smallest, largest + 1)], np.int64)
+    return table[exponent - smallest]
+
+
+def _raise(base: Any, exponent: Any, prime: int) -> Any:
+    """base^exponent modulo prime, elementwise, for non-negative exponents below 2^32."""
+    base, exponent = np.broadcast_arrays(np.asarray(base, np.int64), np.asarray(exponent, np.int64))
+    base, exponent = base.copy(), exponent.copy()
+    result = np.ones_like(base)
+    while exponent.any():
+        result = np.where(exponent & 1, result * base % prime, result)
+        base = base * base % prime
+        exponent >>= 1
+    return result
+
+
+def _inverse(x: Any, prime: int) -> Any:
+    if np.any(x == 0):
+        raise Inexact("division by zero")
+    return _raise(x, prime - 2, prime)
+
+
+@lru_cache(maxsize=512)
+def _seed(name: str, prime: int) -> tuple[int, int]:
+    digest = hashlib.sha256(f"{name} {prime}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") % (prime - 1) + 1, int.from_bytes(digest[8:16], "little") % prime
+
+
+def _scramble(name: str, x: Any, prime: int) -> Any:
+    """A fixed random function of residues, named."""
+    k, c = _seed(name, prime)
+    for _ in range(4):
+        x = (x * k + c) % prime
+        x = x * x % prime * x % prime
+    return x
+
+
+def _uninterpreted(name: str, x: FieldArray, *, odd: bool = False, even: bool = False) -> FieldArray:
+    levels: list[Any] = []
+    for level, p in zip(x.levels, PRIMES, strict=True):
+        scrambled = _scramble(name, level * level % p if odd or even else level, p)
+        levels.append(scrambled * level % p if odd else scrambled)
+    return FieldArray(tuple(levels))
+
+
+def _key(x: FieldArray) -> Any:
+    """A random but fixed place of each number in an order with key(−x) = −key(x) and key(0) = 0."""
+    residue, p = x.levels[0], PRIMES[0]
+    negative = residue > p // 2
+    magnitude = np.where(negative, p - residue, residue)
+    hashed = _scramble("order", magnitude, p) * 2 + 1
+    sign = np.where(_scramble("sign", magnitude, p) & 1, 1, -1)
+    # The low residue breaks ties between numbers that hash alike.
+    key = sign * (hashed * (p // 2 + 1) + magnitude)
+    return np.where(residue == 0, 0, np.where(negative, -key, key))
+
+
+def _power(x: FieldArray, exponent: Any) -> FieldArray:
+    number = exponent.splat if isinstance(exponent, FieldArray) else exponent
+    if isinstance(number, np.ndarray) and number.ndim == 0:
+        number = number.item()
+    if isinstance(number, (int, float)) and float(number).is_integer() and abs(number) < 2**31:
+        magnitude = FieldArray(tuple(_raise(a, abs(int(number)), p) for a, p in zip(x.levels, PRIMES, strict=True)))
+        return 1 / magnitude if number < 0 else magnitude
+    if isinstance(number, (int, float)):
+        if abs(number) == 0.5:
+            return _sqrt(x) if number > 0 else 1 / _sqrt(x)
+        return _uninterpreted(f"power {float(number)!r}", x)
+    e = embed(exponent)
+    mixed = (_scramble("exponent", b, p) for b, p in zip(e.levels, PRIMES, strict=True))
+    return FieldArray(
+        tuple(_scramble("power", (a + m) % p, p) for a, m, p in zip(x.levels, mixed, PRIMES, strict=True))
+    )
+
+
+def _sqrt(x: FieldArray) -> FieldArray:
+    # All three primes are 3 modulo 4: x^((p+1)/4) is multiplicative, and a root of x or of −x.
+    return FieldArray(tuple(_raise(a, (p + 1) // 4, p) for a, p in zip(x.levels, PRIMES, strict=True)))
+
+
+def _exp(x: FieldArray) -> FieldArray:
+    raised = [_raise(g, x.levels[i + 1], PRIMES[i]) for i, g in enumerate(_GENERATORS)]
+    return FieldArray((*raised, _scramble("exp", x.levels[-1], PRIMES[-1])))
+
+
+def _exact_contraction(contract: Callable[[Any, Any], Any], a: Any, b: Any, prime: int) -> Any:
+    """A bilinear contraction modulo a prime below 2^31 by four float64 ones over 16-bit halves; exact below 2^21 terms."""
+    a_high, a_low = (a >> 16).astype(np.float64), (a & 0xFFFF).astype(np.float64)
+    b_high, b_low = (b >> 16).astype(np.float64), (b & 0xFFFF).astype(np.float64)
+
+    def part(x: Any, y: Any) -> Any:
+        return contract(x, y).astype(np.int64) % prime
+
+    high, low = part(a_high, b_high), part(a_low, b_low)
+    middle = (part(a_high, b_low) + part(a_low, b_high)) % prime
+    return (high * (2**32 % prime) % prime + middle * 2**16 % prime + low) % prime
+
+
+class Field(Arithmetic):
+    """The arithmetic of residues. Integers and booleans stay NumPy arrays."""
+
+    name = "field"
+
+    def embed(self, values: Any, dtype: DType) -> Array:
+        """Floats become residues; complex and strings raise Inexact."""
+        if isinstance(values, FieldArray):
+            return values
+        if dtype.is_float:
+            return embed(values)
+        if dtype.is_complex:
+            raise Inexact("complex numbers have no exact form here")
+        return np.asarray(values).astype(dtype.numpy, copy=False)
+
+    def store(self, x: Array, dtype: DType) -> Array:
+        """Residues for floats, NumPy arrays for the rest."""
+        return embed(x) if dtype.is_float else np.asarray(x).astype(dtype.numpy, copy=False)
+
+    def cast(self, x: Array, dtype: DType) -> Array:
+        """Exact casts only: between floats (precision is not modelled) and from integers."""
+        if dtype.is_float:
+            return embed(x)
+        if isinstance(x, FieldArray):
+            if dtype.kind == "bool":
+                return x.levels[0] != 0
+            raise Inexact(f"a cast from float to {dtype} rounds")
+        return super().cast(x, dtype)
+
+    def is_real(self, x: Array) -> bool:
+        """Whether `x` is made of residues."""
+        return isinstance(x, FieldArray)
+
+    def move(self, function: Callable[..., Any], *arrays: Array) -> Array:
+        """Apply the movement to each residue."""
+        if not any(isinstance(a, FieldArray) for a in arrays):
+            return function(*arrays)
+        parts = [embed(a).levels for a in arrays]
+        moved = [function(*level) for level in zip(*parts, strict=True)]
+        if isinstance(moved[0], (list, tuple)):
+            return [FieldArray(levels) for levels in zip(*moved, strict=True)]
+        return FieldArray(
+            tuple(moved), arrays[0].splat if len(arrays) == 1 and isinstance(arrays[0], FieldArray) else None
+        )
+
+    def where(self, condition: Array, x: Array, y: Array) -> Array:
+        """Choice by an exact condition."""
+        if not (isinstance(x, FieldArray) or isinstance(y, FieldArray)):
+            return np.where(condition, x, y)
+        a, b = embed(x), embed(y)
+        return FieldArray(tuple(np.where(condition, p, q) for p, q in zip(a.levels, b.levels, strict=True)))
+
+    def exp(self, x: Array) -> Array:
+        """The homomorphism from sums to products."""
+        return _exp(embed(x))
+
+    def log(self, x: Array) -> Array:
+        """A fixed random function."""
+        return _uninterpreted("log", embed(x))
+
+    def sqrt(self, x: Array) -> Array:
+        """A multiplicative function whose square is x or −x."""
+        return _sqrt(embed(x))
+
+    def power(self, x: Array, y: Array) -> Array:
+        """Exact for constant integer exponents and ±1/2, else a fixed random function."""
+        if isinstance(x, FieldArray) or isinstance(y, FieldArray):
+            return _power(embed(x), y)
+        return super().power(x, y)
+
+    def special(self, name: str, x: Array) -> Array:
+        """tanh through exp; the rest are fixed random functions, odd or even as the real ones are."""
+        if not isinstance(x, FieldArray):
+            return super().special(name, x)
+        if name == "tanh":
+            doubled = _exp(x + x)
+            return (doubled - 1) / (doubled + 1)
+        if name in ("isnan", "isinf"):
+            return np.zeros(x.shape, np.bool_)
+        if name in ("floor", "ceil"):
+            floor = _uninterpreted("floor", x if name == "floor" else -x)
+            return floor if name == "floor" else -floor
+        if name == "sign":
+            return embed(np.sign(_key(x)))
+        return _uninterpreted(name, x, odd=name in _ODD, even=name in _EVEN)
+
+    def special2(self, name: str, x: Array, y: Array) -> Array:
+        """A fixed random function of both operands."""
+        if not (isinstance(x, FieldArray) or isinstance(y, FieldArray)):
+            return super().special2(name, x, y)
+        a, b = embed(x), embed(y)
+        return _uninterpreted(name, a + _uninterpreted(f"{name} second", b))
+
+    def maximum(self, x: Array, y: Array) -> Array:
+        """The one that comes later in the fixed random order."""
+        if not (isinstance(x, FieldArray) or isinstance(y, FieldArray)):
+            return np.maximum(x, y)
+        return self.where(embed(x) >= embed(y), x, y)
+
+    def minimum(self, x: Array, y: Array) -> Array:
+        """The one that comes earlier in the fixed random order."""
+        if not (isinstance(x, FieldArray) or isinstance(y, FieldArray)):
+            return np.minimum(x, y)
+        return self.where(embed(x) <= embed(y), x, y)
+
+    def absolute(self, x: Array) -> Array:
+        """max(x, −x) in the fixed random order."""
+        return self.maximum(x, -x) if isinstance(x, FieldArray) else np.abs(x)
+
+    def divide(self, x: Array, y: Array) -> Array:
+        """The exact quotient; of integers, truncated."""
+        if isinstance(x, FieldArray) or isinstance(y, FieldArray):
+            return embed(x) / embed(y)
+        return super().divide(x, y)
+
+    def sum(self, x: Array, axes: Axes = None, keepdims: bool = False) -> Array:
+        """Exact sums."""
+        if not isinstance(x, FieldArray):
+            return super().sum(x, axes, keepdims)
+        axis = tuple(axes) if isinstance(axes, Sequence) else axes
+        return FieldArray(
+            tuple(np.asarray(a.sum(axis=axis, keepdims=keepdims)) % p for a, p in zip(x.levels, PRIMES, strict=True))
+        )
+
+    def prod(self, x: Array, axes: Axes = None, keepdims: bool = False) -> Array:
+        """Exact products."""
+        if not isinstance(x, FieldArray):
+            return super().prod(x, axes, keepdims)
+        return self._fold(lambda a, b: a * b, x, axes, keepdims)
+
+    def max(self, x: Array, axes: Axes = None, keepdims: bool = False) -> Array:
+        """The last element in the fixed random order."""
+        if not isinstance(x, FieldArray):
+            return super().max(x, axes, keepdims)
+        return self._select(np.argmax, x, axes, keepdims)
+
+    def min(self, x: Array, axes: Axes = None, keepdims: bool = False) -> Array:
+        """The first element in the fixed random order."""
+        if not isinstance(x, FieldArray):
+            return super().min(x, axes, keepdims)
+        return self._select(np.argmin, x, axes, keepdims)
+
+    def _normal_axes(self, x: FieldArray, axes: Axes) -> tuple[int, ...]:
+        if axes is None:
+            return tuple(range(x.ndim))
+        return tuple(sorted(a % x.ndim for a in (axes if isinstance(axes, Sequence) else (axes,))))
+
+    def _rows(self, x: FieldArray, axes: Axes, keepdims: bool) -> tuple[FieldArray, tuple[int, ...]]:
+        """`x` with the reduced axes merged into the last one, and the shape of the result."""
+        reduced = self._normal_axes(x, axes)
+        kept = [a for a in range(x.ndim) if a not in reduced]
+        merged = [x.shape[a] for a in kept] + [math.prod(x.shape[a] for a in reduced)]
+        rows = self.move(lambda a: a.transpose([*kept, *reduced]).reshape(merged), x)
+        shape = [1 if a in reduced else x.shape[a] for a in range(x.ndim) if keepdims or a not in reduced]
+        return rows, tuple(shape)
+
+    def _select(self, choose: Callable[..., Any], x: FieldArray, axes: Axes, keepdims: bool) -> FieldArray:
+        rows, shape = self._rows(x, axes, keepdims)
+        if rows.shape[-1] == 0:
+            raise Inexact("the maximum of nothing is infinite")
+        place = np.asarray(choose(_key(rows), axis=-1))[..., None]
+        return self.move(lambda a: np.take_along_axis(a, place, -1)[..., 0].reshape(shape), rows)
+
+    def _fold(self, function: Callable[[Any, Any], Any], x: FieldArray, axes: Axes, keepdims: bool) -> FieldArray:
+        rows, shape = self._rows(x, axes, keepdims)
+        total = embed(np.ones(rows.shape[:-1], np.int64))
+        for column in range(rows.shape[-1]):
+            total = function(total, rows[..., column])
+        return self.move(lambda a: a.reshape(shape), total)
+
+    def cumsum(self, x: Array, axis: int) -> Array:
+        """Exact running sums."""
+        if not isinstance(x, FieldArray):
+            return super().cumsum(x, axis)
+        return FieldArray(tuple(np.cumsum(a, axis=axis) % p for a, p in zip(x.levels, PRIMES, strict=True)))
+
+    def cumprod(self, x: Array, axis: int) -> Array:
+        """Exact running products."""
+        if not isinstance(x, FieldArray):
+            return super().cumprod(x, axis)
+        rows = self.move(lambda a: np.moveaxis(a, axis, 0), x)
+        running = [rows[0:1]] if len(rows) else []
+        for at in range(1, len(rows)):
+            running.append(running[-1] * rows[at : at + 1])
+        return self.move(lambda *a: np.moveaxis(np.concatenate(a), 0, axis), *running) if running else x
+
+    def argsort(self, x: Array, axis: int, descending: bool = False) -> Array:
+        """Stable order by the fixed random order."""
+        return super().argsort(_key(x) if isinstance(x, FieldArray) else x, axis, descending)
+
+    def matmul(self, x: Array, y: Array) -> Array:
+        """Exact products of matrices."""
+        if not (isinstance(x, FieldArray) or isinstance(y, FieldArray)):
+            return np.matmul(x, y)
+        return self._contract(np.matmul, embed(x), embed(y))
+
+    def einsum(self, equation: str, *arrays: Array) -> Array:
+        """Exact contractions of one or two arrays at a time."""
+        if not any(isinstance(a, FieldArray) for a in arrays):
+            return super().einsum(equation, *arrays)
+        fields = [embed(a) for a in arrays]
+        if len(fields) == 1:
+            return FieldArray(tuple(np.einsum(equation, a) % p for a, p in zip(fields[0].levels, PRIMES, strict=True)))
+        if len(fields) > 2:
+            raise Inexact("einsum of more than two arrays at once")
+        return self._contract(lambda a, b: np.einsum(equation, a, b, optimize=True), *fields)
+
+    def _contract(self, function: Callable[[Any, Any], Any], x: FieldArray, y: FieldArray) -> FieldArray:
+        pairs = zip(x.levels, y.levels, PRIMES, strict=True)
+        return FieldArray(tuple(_exact_contraction(function, a, b, p) for a, b, p in pairs))
+
+    def scatter(self, x: Array, index: tuple[Any, ...], updates: Array, reduction: str) -> Array:
+        """Exact for none and add; the others raise Inexact for real numbers."""
+        if not isinstance(x, FieldArray):
+            return super().scatter(x, index, updates, reduction)
+        if reduction not in ("none", "add"):
+            raise Inexact(f"scatter with {reduction}")
+        levels: list[Any] = []
+        for a, u, p in zip(x.levels, embed(updates).levels, PRIMES, strict=True):
+            result = a.copy()
+            if reduction == "none":
+                result[index] = u
+            else:
+                np.add.at(result, index, u)
+            levels.append(result % p)
+        return FieldArray(tuple(levels))
+
+
+FIELD = Field()
