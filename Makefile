@@ -20,7 +20,7 @@ demo: $(RUN) ## convert a real ResNet-50 and a real BERT, and show the proof
 	@$(VENV)/bin/dragoman demo
 
 test: $(RUN) ## the whole test suite (PYTEST_ARGS="-k name", WORKERS=0 for one process)
-	@$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup $(PYTEST_ARGS)
+	@$(VENV)/bin/pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(LINT) ## style and formatting
 	@$(VENV)/bin/ruff check
@@ -31,7 +31,7 @@ types: $(LINT) ## strict types
 	@$(VENV)/bin/pyright --project .types --pythonpath $(VENV)/bin/python
 
 wheel-check: $(RUN) ## build wheel and sdist, install the wheel, import every module of it
-	@scripts/check-wheel
+	@$(VENV)/bin/python scripts/check_wheel.py
 
 bench: $(RUN) ## conversion time and memory beside torch.onnx (BENCH_ARGS="...")
 	@$(VENV)/bin/python benchmarks/convert.py $(BENCH_ARGS)
