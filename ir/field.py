@@ -25,8 +25,8 @@ from dragoman.ir.types import DType
 
 PRIMES = (1610571163, 268428527, 134214263)
 _GENERATORS = (64, 4)  # of order PRIMES[1] in Z/PRIMES[0] and of order PRIMES[2] in Z/PRIMES[1]
-_ODD = frozenset({"erf", "sin", "tan", "arcsin", "arctan", "arcsinh", "arctanh", "sinh", "cbrt", "rint", "trunc"})
-_EVEN = frozenset({"cos", "cosh"})
+_ODD = frozenset({"erf", "erfinv", "sin", "arcsin", "arctan", "arcsinh", "arctanh", "cbrt", "rint", "trunc"})
+_EVEN = frozenset({"cos"})
 
 
 class FieldArray:
@@ -118,6 +118,8 @@ def embed(values: Any) -> FieldArray:
     if isinstance(values, FieldArray):
         return values
     array = np.asarray(values)
+    if array.ndim == 0 and array.dtype.kind == "f":
+        array = np.asarray(_short(float(array)))
     splat = float(array) if array.ndim == 0 and array.dtype.kind in "iufV" else None
     if array.dtype.kind == "b":
         array = array.astype(np.int64)
@@ -132,6 +134,13 @@ def embed(values: Any) -> FieldArray:
     scaled = np.ldexp(mantissa, 53).astype(np.int64)
     levels = tuple(scaled % p * _power_of_two(exponent - 53, p) % p for p in PRIMES)
     return FieldArray(levels, splat)
+
+
+def _short(number: float) -> float:
+    """A scalar as f32 has it, unless it is whole: 1/√2 in seven and in seventeen digits is one number to a proof."""
+    if number.is_integer() or not 1e-37 < abs(number) < 1e38:
+        return number
+    return float(np.float32(number))
 
 
 def _residues(integers: Any, prime: int) -> Any:
@@ -200,16 +209,14 @@ def _key(x: FieldArray) -> Any:
 
 
 def _power(x: FieldArray, exponent: Any) -> FieldArray:
-    number = exponent.splat if isinstance(exponent, FieldArray) else exponent
-    if isinstance(number, np.ndarray) and number.ndim == 0:
-        number = number.item()
-    if isinstance(number, (int, float)) and float(number).is_integer() and abs(number) < 2**31:
+    number = embed(exponent).splat
+    if number is not None and number.is_integer() and abs(number) < 2**31:
         magnitude = FieldArray(tuple(_raise(a, abs(int(number)), p) for a, p in zip(x.levels, PRIMES, strict=True)))
         return 1 / magnitude if number < 0 else magnitude
-    if isinstance(number, (int, float)):
+    if number is not None:
         if abs(number) == 0.5:
             return _sqrt(x) if number > 0 else 1 / _sqrt(x)
-        return _uninterpreted(f"power {float(number)!r}", x)
+        return _uninterpreted(f"power {number!r}", x)
     e = embed(exponent)
     mixed = (_scramble("exponent", b, p) for b, p in zip(e.levels, PRIMES, strict=True))
     return FieldArray(
@@ -311,12 +318,11 @@ class Field(Arithmetic):
         return super().power(x, y)
 
     def special(self, name: str, x: Array) -> Array:
-        """tanh through exp; the rest are fixed random functions, odd or even as the real ones are."""
+        """Some through exp, log, erf and sin; the rest are fixed random functions, odd or even as the real ones are."""
         if not isinstance(x, FieldArray):
             return super().special(name, x)
-        if name == "tanh":
-            doubled = _exp(x + x)
-            return (doubled - 1) / (doubled + 1)
+        if name in _DERIVED:
+            return _DERIVED[name](self, x)
         if name in ("isnan", "isinf"):
             return np.zeros(x.shape, np.bool_)
         if name in ("floor", "ceil"):
@@ -452,14 +458,14 @@ class Field(Arithmetic):
         return FieldArray(tuple(_exact_contraction(function, a, b, p) for a, b, p in pairs))
 
     def scatter(self, x: Array, index: tuple[Any, ...], updates: Array, reduction: str) -> Array:
-        """Exact for none and add; the others raise Inexact for real numbers."""
+        """Exact; max and min by the fixed random order."""
         if not isinstance(x, FieldArray):
             return super().scatter(x, index, updates, reduction)
         if reduction not in ("none", "add"):
-            raise Inexact(f"scatter with {reduction}")
+            return self._scatter_in_rounds(x, index, embed(updates), reduction)
         levels: list[Any] = []
         for a, u, p in zip(x.levels, embed(updates).levels, PRIMES, strict=True):
-            result = a.copy()
+            result = np.array(a)
             if reduction == "none":
                 result[index] = u
             else:
@@ -467,5 +473,31 @@ class Field(Arithmetic):
             levels.append(result % p)
         return FieldArray(tuple(levels))
 
+    def _scatter_in_rounds(self, x: FieldArray, index: tuple[Any, ...], updates: FieldArray, reduction: str) -> Array:
+        """Each round applies at most one update to a place."""
+        function = {"mul": lambda a, b: a * b, "max": self.maximum, "min": self.minimum}[reduction]
+        places = np.arange(x.size).reshape(x.shape)[index]
+        values = self.move(lambda u: np.broadcast_to(u, places.shape).reshape(-1), updates)
+        places = places.reshape(-1)
+        order = np.argsort(places, kind="stable")
+        ordered = places[order]
+        rounds = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+        result = self.move(lambda a: np.array(a).reshape(-1), x)
+        for number in range(int(rounds.max(initial=-1)) + 1):
+            chosen = order[rounds == number]
+            at = (places[chosen],)
+            result = self.scatter(result, at, function(result[at], values[chosen]), "none")
+        return self.move(lambda a: a.reshape(x.shape), result)
+
+
+_DERIVED: dict[str, Callable[[Field, FieldArray], FieldArray]] = {
+    "expm1": lambda m, x: m.exp(x) - 1,
+    "log1p": lambda m, x: m.log(1 + x),
+    "erfc": lambda m, x: 1 - m.special("erf", x),
+    "sinh": lambda m, x: (m.exp(x) - m.exp(-x)) / 2,
+    "cosh": lambda m, x: (m.exp(x) + m.exp(-x)) / 2,
+    "tanh": lambda m, x: 1 - 2 / (m.exp(x + x) + 1),
+    "tan": lambda m, x: m.special("sin", x) / m.special("cos", x),
+}
 
 FIELD = Field()

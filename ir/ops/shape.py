@@ -1,7 +1,7 @@
 """Ops that place elements: reshape, transpose, broadcast, concat, slice, pad, flip, and what one or two of these make.
 
-Extents may be symbolic. Where extents must be equal, they must be for every value of the symbols; a bound is refused only
-when no value can keep it, and the interpreter checks the real extents again. Rearrangements are in `rearrange.py`.
+Extents may be symbolic. Where extents must be equal, they must be for every value of the symbols; a bound is refused
+only when no value can keep it, and the interpreter checks the real extents again. Rearrangements: `rearrange.py`.
 """
 
 from __future__ import annotations
