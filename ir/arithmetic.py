@@ -1,4 +1,4 @@
-"""The arithmetics that op semantics run in. An op's `reference(m, …)` is written once over `m` and means the same in each.
+"""The arithmetics that op semantics run in. An op's `reference(m, …)` is written once over `m` and holds in all.
 
 * `Float64`: every real number is a float64, every complex one a complex128; the oracle of all numeric proofs.
 * `Native`: each node's operands and results have their declared types; half precision computes inside a node in f32.
@@ -44,10 +44,16 @@ class Arithmetic:
         return np.asarray(values).astype(self.working(dtype), copy=False)
 
     def constant(self, value: float | complex | str, dtype: DType) -> Array:
-        """A scalar constant of the program, rounded to `dtype` first: that is its value."""
+        """A scalar constant of the program: the number as written, so that 0.1 is one number in every precision.
+
+        What `dtype` cannot hold at all is what it makes of it: infinity. Only the native arithmetic rounds to `dtype`.
+        """
         if dtype.kind == "string":
             return np.array(value, np.object_)
-        return self.embed(np.array(value).astype(dtype.numpy), dtype)
+        with np.errstate(over="ignore"):
+            rounded = np.array(value).astype(dtype.numpy)
+        keeps = dtype.is_inexact and bool(np.isfinite(rounded))
+        return self.embed(np.array(value) if keeps else rounded, dtype)
 
     def load(self, x: Array, dtype: DType) -> Array:
         """An operand as the semantics of one node get it."""

@@ -1,30 +1,37 @@
 """Exact arithmetic for proofs: real numbers as residues modulo primes, so that equality is bit equality.
 
-A real number is a tuple of residues modulo a chain of primes p₀ > p₁ > p₂ with p₁ | p₀−1 and p₂ | p₁−1. Sums, products, quotients
-and the dyadic rationals that floats are embed exactly. `exp` maps the residue modulo pᵢ₊₁ to gᵢ^a modulo pᵢ, where gᵢ has order
-pᵢ₊₁, hence exp(a+b) = exp(a)·exp(b) holds exactly (the idea is Mirage's, OSDI 2025, arXiv:2405.05751); the chain allows exp of exp. Comparisons use one fixed random order
-with key(−x) = −key(x), so max, min, abs and relu keep their lattice laws. Every other function is a fixed random one (odd
-where the real one is odd). Results are judged modulo p₀. Equality therefore shows equality over the reals with high
-probability (Schwartz–Zippel) for random inputs; it says nothing about rounding.
+A real number is a tuple of residues modulo a chain of primes p₀ > p₁ > p₂ with p₁ | p₀−1 and p₂ | p₁−1. Sums, products,
+quotients and the dyadic rationals that floats are embed exactly; scalars are first rounded to f32 unless they are whole.
+`exp` maps the residue modulo pᵢ₊₁ to gᵢ^a modulo pᵢ, where gᵢ has order pᵢ₊₁, hence exp(a+b) = exp(a)·exp(b) holds
+exactly (the idea is Mirage's, OSDI 2025, arXiv:2405.05751); the chain allows exp of exp. Comparisons use one fixed
+random order with key(−x) = −key(x), so max, min, abs and relu keep their lattice laws. Every other function is a fixed
+random one (odd where the real one is odd). Results are judged modulo p₀. Equality therefore shows equality over the
+reals with high probability (Schwartz–Zippel) for random inputs; it says nothing about rounding.
 
 Rounding, float-to-integer casts, infinities and NaN have no meaning here and raise `Inexact`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from dragoman.ir.arithmetic import Arithmetic, Array, Axes, Inexact
+from dragoman.ir.residues import (
+    GENERATORS,
+    PRIMES,
+    exact_contraction,
+    inverse,
+    power_of_two,
+    raised,
+    residues,
+    scramble,
+)
 from dragoman.ir.types import DType
 
-PRIMES = (1610571163, 268428527, 134214263)
-_GENERATORS = (64, 4)  # of order PRIMES[1] in Z/PRIMES[0] and of order PRIMES[2] in Z/PRIMES[1]
 _ODD = frozenset({"erf", "erfinv", "sin", "arcsin", "arctan", "arcsinh", "arctanh", "cbrt", "rint", "trunc"})
 _EVEN = frozenset({"cos"})
 
@@ -81,7 +88,7 @@ class FieldArray:
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> FieldArray:
-        return self._with(other, lambda a, b, p: a * _inverse(b, p) % p)
+        return self._with(other, lambda a, b, p: a * inverse(b, p) % p)
 
     def __rtruediv__(self, other: Any) -> FieldArray:
         return embed(other) / self
@@ -114,7 +121,7 @@ class FieldArray:
 
 
 def embed(values: Any) -> FieldArray:
-    """Real numbers as residues, exactly: a float is mantissa·2^exponent. Raises Inexact for infinities, NaN and complex."""
+    """Real numbers as residues: a float is mantissa·2^exponent. Raises Inexact for infinities, NaN and complex."""
     if isinstance(values, FieldArray):
         return values
     array = np.asarray(values)
@@ -124,7 +131,7 @@ def embed(values: Any) -> FieldArray:
     if array.dtype.kind == "b":
         array = array.astype(np.int64)
     if array.dtype.kind in "iu":
-        return FieldArray(tuple(_residues(array, p) for p in PRIMES), splat)
+        return FieldArray(tuple(residues(array, p) for p in PRIMES), splat)
     if array.dtype.kind in "cOSU":
         raise Inexact(f"{array.dtype} has no exact form")
     numbers = array.astype(np.float64)
@@ -132,7 +139,7 @@ def embed(values: Any) -> FieldArray:
         raise Inexact("infinity or NaN among the values")
     mantissa, exponent = np.frexp(numbers)
     scaled = np.ldexp(mantissa, 53).astype(np.int64)
-    levels = tuple(scaled % p * _power_of_two(exponent - 53, p) % p for p in PRIMES)
+    levels = tuple(scaled % p * power_of_two(exponent - 53, p) % p for p in PRIMES)
     return FieldArray(levels, splat)
 
 
@@ -143,55 +150,10 @@ def _short(number: float) -> float:
     return float(np.float32(number))
 
 
-def _residues(integers: Any, prime: int) -> Any:
-    if integers.dtype == np.uint64:
-        return (integers % np.uint64(prime)).astype(np.int64)
-    return integers.astype(np.int64) % prime
-
-
-def _power_of_two(exponent: Any, prime: int) -> Any:
-    smallest, largest = int(exponent.min(initial=0)), int(exponent.max(initial=0))
-    table = np.array([pow(2, e, prime) for e in range(smallest, largest + 1)], np.int64)
-    return table[exponent - smallest]
-
-
-def _raise(base: Any, exponent: Any, prime: int) -> Any:
-    """base^exponent modulo prime, elementwise, for non-negative exponents below 2^32."""
-    base, exponent = np.broadcast_arrays(np.asarray(base, np.int64), np.asarray(exponent, np.int64))
-    base, exponent = base.copy(), exponent.copy()
-    result = np.ones_like(base)
-    while exponent.any():
-        result = np.where(exponent & 1, result * base % prime, result)
-        base = base * base % prime
-        exponent >>= 1
-    return result
-
-
-def _inverse(x: Any, prime: int) -> Any:
-    if np.any(x == 0):
-        raise Inexact("division by zero")
-    return _raise(x, prime - 2, prime)
-
-
-@lru_cache(maxsize=512)
-def _seed(name: str, prime: int) -> tuple[int, int]:
-    digest = hashlib.sha256(f"{name} {prime}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") % (prime - 1) + 1, int.from_bytes(digest[8:16], "little") % prime
-
-
-def _scramble(name: str, x: Any, prime: int) -> Any:
-    """A fixed random function of residues, named."""
-    k, c = _seed(name, prime)
-    for _ in range(4):
-        x = (x * k + c) % prime
-        x = x * x % prime * x % prime
-    return x
-
-
 def _uninterpreted(name: str, x: FieldArray, *, odd: bool = False, even: bool = False) -> FieldArray:
     levels: list[Any] = []
     for level, p in zip(x.levels, PRIMES, strict=True):
-        scrambled = _scramble(name, level * level % p if odd or even else level, p)
+        scrambled = scramble(name, level * level % p if odd or even else level, p)
         levels.append(scrambled * level % p if odd else scrambled)
     return FieldArray(tuple(levels))
 
@@ -201,8 +163,8 @@ def _key(x: FieldArray) -> Any:
     residue, p = x.levels[0], PRIMES[0]
     negative = residue > p // 2
     magnitude = np.where(negative, p - residue, residue)
-    hashed = _scramble("order", magnitude, p) * 2 + 1
-    sign = np.where(_scramble("sign", magnitude, p) & 1, 1, -1)
+    hashed = scramble("order", magnitude, p) * 2 + 1
+    sign = np.where(scramble("sign", magnitude, p) & 1, 1, -1)
     # The low residue breaks ties between numbers that hash alike.
     key = sign * (hashed * (p // 2 + 1) + magnitude)
     return np.where(residue == 0, 0, np.where(negative, -key, key))
@@ -211,40 +173,25 @@ def _key(x: FieldArray) -> Any:
 def _power(x: FieldArray, exponent: Any) -> FieldArray:
     number = embed(exponent).splat
     if number is not None and number.is_integer() and abs(number) < 2**31:
-        magnitude = FieldArray(tuple(_raise(a, abs(int(number)), p) for a, p in zip(x.levels, PRIMES, strict=True)))
+        magnitude = FieldArray(tuple(raised(a, abs(int(number)), p) for a, p in zip(x.levels, PRIMES, strict=True)))
         return 1 / magnitude if number < 0 else magnitude
     if number is not None:
         if abs(number) == 0.5:
             return _sqrt(x) if number > 0 else 1 / _sqrt(x)
         return _uninterpreted(f"power {number!r}", x)
     e = embed(exponent)
-    mixed = (_scramble("exponent", b, p) for b, p in zip(e.levels, PRIMES, strict=True))
-    return FieldArray(
-        tuple(_scramble("power", (a + m) % p, p) for a, m, p in zip(x.levels, mixed, PRIMES, strict=True))
-    )
+    mixed = (scramble("exponent", b, p) for b, p in zip(e.levels, PRIMES, strict=True))
+    return FieldArray(tuple(scramble("power", (a + m) % p, p) for a, m, p in zip(x.levels, mixed, PRIMES, strict=True)))
 
 
 def _sqrt(x: FieldArray) -> FieldArray:
     # All three primes are 3 modulo 4: x^((p+1)/4) is multiplicative, and a root of x or of −x.
-    return FieldArray(tuple(_raise(a, (p + 1) // 4, p) for a, p in zip(x.levels, PRIMES, strict=True)))
+    return FieldArray(tuple(raised(a, (p + 1) // 4, p) for a, p in zip(x.levels, PRIMES, strict=True)))
 
 
 def _exp(x: FieldArray) -> FieldArray:
-    raised = [_raise(g, x.levels[i + 1], PRIMES[i]) for i, g in enumerate(_GENERATORS)]
-    return FieldArray((*raised, _scramble("exp", x.levels[-1], PRIMES[-1])))
-
-
-def _exact_contraction(contract: Callable[[Any, Any], Any], a: Any, b: Any, prime: int) -> Any:
-    """A bilinear contraction modulo a prime below 2^31 by four float64 ones over 16-bit halves; exact below 2^21 terms."""
-    a_high, a_low = (a >> 16).astype(np.float64), (a & 0xFFFF).astype(np.float64)
-    b_high, b_low = (b >> 16).astype(np.float64), (b & 0xFFFF).astype(np.float64)
-
-    def part(x: Any, y: Any) -> Any:
-        return contract(x, y).astype(np.int64) % prime
-
-    high, low = part(a_high, b_high), part(a_low, b_low)
-    middle = (part(a_high, b_low) + part(a_low, b_high)) % prime
-    return (high * (2**32 % prime) % prime + middle * 2**16 % prime + low) % prime
+    levels = [raised(g, x.levels[i + 1], PRIMES[i]) for i, g in enumerate(GENERATORS)]
+    return FieldArray((*levels, scramble("exp", x.levels[-1], PRIMES[-1])))
 
 
 class Field(Arithmetic):
@@ -455,7 +402,7 @@ class Field(Arithmetic):
 
     def _contract(self, function: Callable[[Any, Any], Any], x: FieldArray, y: FieldArray) -> FieldArray:
         pairs = zip(x.levels, y.levels, PRIMES, strict=True)
-        return FieldArray(tuple(_exact_contraction(function, a, b, p) for a, b, p in pairs))
+        return FieldArray(tuple(exact_contraction(function, a, b, p) for a, b, p in pairs))
 
     def scatter(self, x: Array, index: tuple[Any, ...], updates: Array, reduction: str) -> Array:
         """Exact; max and min by the fixed random order."""
