@@ -1,0 +1,41 @@
+"""The pipelines, as lists to read."""
+
+from __future__ import annotations
+
+from dragoman.ir.graph import Graph
+from dragoman.passes.deduplicate import deduplicate
+from dragoman.passes.eliminate_dead import eliminate_dead
+from dragoman.passes.fold_constants import fold_constants
+from dragoman.passes.manager import Context, Pass
+from dragoman.passes.rewrite import Rule, rules_in
+from dragoman.passes.rules import arithmetic, batch_norm, movement
+
+CANONICAL: tuple[Rule, ...] = rules_in(movement, arithmetic)
+AFFINE: tuple[Rule, ...] = rules_in(batch_norm)
+
+
+def canonicalise(graph: Graph, context: Context) -> int:
+    """One form for what can be written in several: moves merged, arithmetic that does nothing dropped."""
+    return context.rewrite(graph, CANONICAL)
+
+
+def fold_batch_norm(graph: Graph, context: Context) -> int:
+    """Batch normalisation into the convolution or matmul before it."""
+    return context.rewrite(graph, AFFINE)
+
+
+IMPORTED: tuple[Pass, ...] = (eliminate_dead, deduplicate, canonicalise)
+"""What every import goes through: nothing here depends on a target."""
+
+OPTIMISE: tuple[Pass, ...] = (
+    eliminate_dead,
+    fold_constants,
+    deduplicate,
+    canonicalise,
+    fold_batch_norm,
+    fold_constants,
+    canonicalise,
+    deduplicate,
+    eliminate_dead,
+)
+"""What `convert` runs before a backend takes over."""

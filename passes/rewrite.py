@@ -1,0 +1,335 @@
+"""Rules and the worklist that applies them.
+
+    @rewrite(samples=[sample("f32[2,3,4]", p=(1, 0, 2), q=(2, 1, 0))])
+    class MergeTransposes:
+        \"\"\"transpose(transpose(x, p), q)  ->  transpose(x, p∘q)\"\"\"
+        def before(b, x, *, p, q): return b.transpose(b.transpose(x, perm=p), perm=q)
+        def after(b, x, *, p, q): return b.transpose(x, perm=tuple(p[i] for i in q))
+        def where(x, *, p, q): ...   # optional: a reason to decline, or None
+
+`before` is traced once into a pattern (`dragoman.passes.pattern`); `after` runs with the real builder on what was bound. A
+rule over a family of ops that no fixed pattern covers is written with `@rewrite_node`: `apply(b, node)` returns the
+replacement or a reason, and its samples are graphs in which it must fire. Neither kind can exist without samples: one
+generic test proves each rule on them. Every firing can be checked where it happens (`dragoman.passes.check`) before it takes
+effect, and is undone if it fails.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Protocol
+
+from dragoman.ir.builder import Builder
+from dragoman.ir.errors import TypeRuleError
+from dragoman.ir.graph import Graph, Node, Value
+from dragoman.ir.op import REGISTRY, Op, Sample
+from dragoman.ir.provenance import union
+from dragoman.ir.types import same_type
+from dragoman.passes.pattern import Match, Matcher, NearMiss, Traced, trace_pattern
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What a rule puts in place of a node's results, and the nodes it looked at, root first."""
+
+    values: tuple[Value, ...]
+    matched: tuple[Node, ...]
+
+
+class Rule(Protocol):
+    """One rewrite: what it is called, the diagram, the op classes it can start from, and how to apply it."""
+
+    name: str
+    diagram: str
+    roots: tuple[type[Op], ...]
+    exact: bool  # proof A applies; otherwise `why_inexact` says why only B does
+    why_inexact: str
+
+    def apply(self, builder: Builder, node: Node) -> Replacement | str:
+        """The replacement built before the node, or the reason why there is none."""
+        ...
+
+    def sample_graphs(self) -> Iterable[Graph]:
+        """Graphs in which the rule fires at least once."""
+        ...
+
+
+@dataclass
+class PatternRule:
+    """A rule given as `before` and `after`."""
+
+    name: str
+    diagram: str
+    traced: Traced
+    before: Callable[..., Any]
+    after: Callable[..., Any]
+    where: Callable[..., str | None] | None
+    samples: Sequence[Sample]
+    single_use: bool
+    exact: bool = True
+    why_inexact: str = ""
+    roots: tuple[type[Op], ...] = ()
+    _matcher: Matcher = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._matcher = Matcher(self.traced.root)
+        self.roots = (self.traced.root.op,)
+
+    def apply(self, builder: Builder, node: Node) -> Replacement | str:
+        """Match, ask `where`, build `after`."""
+        found = self._matcher.match(node)
+        if found is None:
+            return self._matcher.miss.reason
+        reason = self._declines(found)
+        if reason:
+            return reason
+        built = self.after(builder, *self._operands(found), **found.attributes)
+        if built is None:
+            return "its replacement does not apply here"
+        if isinstance(built, str):
+            return built
+        values = (built,) if isinstance(built, Value) else tuple(built)
+        return Replacement(values, tuple(found.nodes))
+
+    def near_miss(self, node: Node) -> NearMiss | None:
+        """Where and why the pattern does not match at this node, or what `where` says; None if it fires."""
+        found = self._matcher.match(node)
+        if found is None:
+            return self._matcher.miss
+        reason = self._declines(found)
+        return NearMiss(len(found.nodes), node, reason) if reason else None
+
+    def _declines(self, found: Match) -> str | None:
+        if self.single_use:
+            for inner in found.nodes[1:]:
+                outside = [u for r in inner.results for u in r.users if u not in found.nodes]
+                if outside:
+                    return f"the result of {inner.op.name} inside the pattern is also used by {outside[0].op.name}"
+        return self.where(*self._operands(found), **found.attributes) if self.where else None
+
+    def _operands(self, found: Match) -> list[Any]:
+        values = [found.values[n] for n in self.traced.operands]
+        return values + list(found.values[self.traced.rest]) if self.traced.rest else values
+
+    def sample_graphs(self) -> Iterable[Graph]:
+        """`before` on each sample's operand types."""
+        from dragoman.ir.builder import trace
+        from dragoman.ir.types import parse_type
+
+        for s in self.samples:
+            types = [parse_type(o.type) for o in s.operands if o is not None]
+            yield trace(lambda b, *xs, _s=s: self.before(b, *xs, **_s.attributes), *types)
+
+
+@dataclass
+class NodeRule:
+    """A rule over a family of ops, given as a function of the root node."""
+
+    name: str
+    diagram: str
+    function: Callable[[Builder, Node], Any]
+    samples: Sequence[Callable[[], Graph]]
+    roots: tuple[type[Op], ...]
+    exact: bool = True
+    why_inexact: str = ""
+
+    def apply(self, builder: Builder, node: Node) -> Replacement | str:
+        """Ask the function."""
+        built = self.function(builder, node)
+        if isinstance(built, (str, Replacement)):
+            return built
+        values = (built,) if isinstance(built, Value) else tuple(built)
+        return Replacement(values, (node,))
+
+    def sample_graphs(self) -> Iterable[Graph]:
+        """The graphs given."""
+        return [make() for make in self.samples]
+
+
+RULES: dict[str, Rule] = {}
+"""Every rule by name."""
+
+
+def rewrite(*, samples: Sequence[Sample], single_use: bool = True, inexact: str = "") -> Callable[[type], PatternRule]:
+    """Make a rule of a class with `before`, `after` and perhaps `where`.
+
+    `samples` give operand types and attributes on which `before` is built. `single_use` declines when an inner result has
+    users outside the pattern, so that nothing is computed twice. `inexact` tells why proof A cannot apply.
+    """
+
+    def register(cls: type) -> PatternRule:
+        traced = trace_pattern(cls.before)  # type: ignore[attr-defined]
+        rule = PatternRule(
+            name=cls.__name__,
+            diagram=_diagram(cls),
+            traced=traced,
+            before=cls.before,  # type: ignore[attr-defined]
+            after=cls.after,  # type: ignore[attr-defined]
+            where=getattr(cls, "where", None),
+            samples=samples,
+            single_use=single_use,
+            exact=not inexact,
+            why_inexact=inexact,
+        )
+        _add(rule, samples)
+        return rule
+
+    return register
+
+
+def rewrite_node(
+    *, roots: Iterable[type[Op]] | Callable[[type[Op]], bool], samples: Sequence[Callable[[], Graph]], inexact: str = ""
+) -> Callable[[type], NodeRule]:
+    """Make a rule of a class with `apply(b, node)`. `roots` are op classes, or a predicate over all of them."""
+
+    def register(cls: type) -> NodeRule:
+        chosen = tuple(op for op in REGISTRY.values() if roots(op)) if callable(roots) else tuple(roots)
+        rule = NodeRule(cls.__name__, _diagram(cls), cls.apply, samples, chosen, not inexact, inexact)  # type: ignore[attr-defined]
+        _add(rule, samples)
+        return rule
+
+    return register
+
+
+def _diagram(cls: type) -> str:
+    return inspect.cleandoc(cls.__doc__ or "").split("\n", maxsplit=1)[0]
+
+
+def _add(rule: Rule, samples: Sequence[Any]) -> None:
+    if not samples:
+        raise TypeError(f"the rule {rule.name} has no samples: nothing would test it")
+    if "->" not in rule.diagram:
+        raise TypeError(f"the docstring of {rule.name} does not begin with a diagram `before  ->  after`")
+    if rule.name in RULES:
+        raise TypeError(f"two rules are named {rule.name}")
+    RULES[rule.name] = rule
+
+
+def rules_in(*modules: ModuleType) -> tuple[Rule, ...]:
+    """The rules that modules define, in the order written."""
+    return tuple(v for module in modules for v in vars(module).values() if isinstance(v, (PatternRule, NodeRule)))
+
+
+# ---- application --------------------------------------------------------------------------------------
+
+Checker = Callable[[Rule, Node, Replacement, Sequence[Node]], bool]
+"""Asked before a firing takes effect, with the nodes made for it: whether to go on. It records its verdict itself."""
+
+
+@dataclass
+class Applied:
+    """How often each rule fired, and how often a check refused one."""
+
+    fired: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Firings that took effect."""
+        return sum(self.fired.values())
+
+
+def apply_rules(graph: Graph, rules: Sequence[Rule], check: Checker | None = None) -> Applied:
+    """Apply rules until none fires: a worklist over nodes, then over what each firing touched, never a rescan.
+
+    A rule's replacement is built before the root it replaces; `check` may refuse it, and the nodes made are then erased.
+    """
+    by_root: dict[type[Op], list[Rule]] = {}
+    for rule in rules:
+        for root in rule.roots:
+            by_root.setdefault(root, []).append(rule)
+    applied = Applied()
+    work = deque(graph.nodes)
+    queued = set(work)
+    budget = _Budget(graph)
+    while work:
+        node = work.popleft()
+        queued.discard(node)
+        if node.graph is not graph:
+            continue
+        touched = _try_node(graph, node, by_root.get(type(node.op), ()), check, applied)
+        budget.spend(len(touched))
+        for again in touched:
+            if again not in queued and again.graph is graph and again is not graph.terminator:
+                queued.add(again)
+                work.append(again)
+    return applied
+
+
+class _Budget:
+    """Catches rules that undo each other: no terminating rule set comes near this many steps."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.left = 200 * (len(graph) + 100)
+
+    def spend(self, steps: int) -> None:
+        self.left -= steps
+        if self.left < 0:
+            raise RuntimeError("the rules do not terminate: two of them undo each other")
+
+
+def _try_node(graph: Graph, node: Node, rules: Sequence[Rule], check: Checker | None, applied: Applied) -> list[Node]:
+    for rule in rules:
+        made, replacement = _attempt(graph, rule, node)
+        if replacement is None:
+            continue
+        if check is not None and not check(rule, node, replacement, made):
+            applied.refused[rule.name] = applied.refused.get(rule.name, 0) + 1
+            graph.erase_dead([r for n in reversed(made) for r in n.results])
+            continue
+        applied.fired[rule.name] = applied.fired.get(rule.name, 0) + 1
+        return commit(graph, node, replacement, made)
+    return []
+
+
+def _attempt(graph: Graph, rule: Rule, node: Node) -> tuple[list[Node], Replacement | None]:
+    """Build a rule's replacement before the node. Returns the nodes made, and None if the rule declined."""
+    builder = Builder(graph, before=node, provenance=node.provenance)
+    previous = node.previous
+    try:
+        replacement = rule.apply(builder, node)
+    except TypeRuleError as error:
+        raise TypeRuleError(f"the rule {rule.name} built an ill-typed replacement at {node}: {error}") from error
+    made = _nodes_between(graph, previous, node)
+    if isinstance(replacement, str):
+        graph.erase_dead([r for n in reversed(made) for r in n.results])
+        return [], None
+    for old, new in zip(node.results, replacement.values, strict=True):
+        if not same_type(old.type, new.type):
+            raise TypeRuleError(f"the rule {rule.name} replaces {old.type} by {new.type} at {node}")
+    return made, replacement
+
+
+def _nodes_between(graph: Graph, previous: Node | None, node: Node) -> list[Node]:
+    made: list[Node] = []
+    current = node.previous
+    while current is not previous and current is not None:
+        made.append(current)
+        current = current.previous
+    return made[::-1]
+
+
+def commit(graph: Graph, node: Node, replacement: Replacement, made: Sequence[Node]) -> list[Node]:
+    """Let the replacement take over, keep provenance, erase what died; returns the nodes to look at again."""
+    origin = union(n.provenance for n in reversed(replacement.matched))
+    for new in made:
+        new.provenance = origin
+    touched = list(made)
+    operands = [v for n in replacement.matched for v in n.operands if v is not None]
+    for old, new_value in zip(node.results, replacement.values, strict=True):
+        touched.extend(old.users)
+        if not new_value.name:
+            new_value.name = old.name
+        old.replace_all_uses(new_value)
+        if new_value.producer is not None:
+            touched.append(new_value.producer)
+    graph.erase_dead(list(node.results))
+    for value in operands:  # what lost a user may now match rules that need a single use
+        if value.producer is not None and value.producer.graph is graph:
+            touched.append(value.producer)
+            touched.extend(value.users)
+    return touched
