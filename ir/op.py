@@ -179,12 +179,15 @@ class Op:
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def symbols(self) -> set[str]:
-        """Names of the symbols in attributes that are dims or tuples of dims."""
+        """Names of the symbols in attributes that are dims or tuples of dims, nested as in `padding`."""
         found: set[str] = set()
-        for _, value in self.attributes():
-            for item in value if isinstance(value, tuple) else (value,):
-                if isinstance(item, DimExpr):
-                    found.update(symbols(item))
+        stack: list[Any] = [value for _, value in self.attributes()]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, DimExpr):
+                found.update(symbols(item))
+            elif isinstance(item, tuple):
+                stack.extend(item)
         return found
 
     def substitute(self, values: Mapping[str, Any]) -> Op:
@@ -233,8 +236,9 @@ def _identical(a: Any, b: Any) -> bool:
 def _substituted(value: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(value, DimExpr):
         return substitute(value, values)
-    if isinstance(value, tuple) and any(isinstance(v, DimExpr) for v in value):
-        return tuple(substitute(v, values) if isinstance(v, DimExpr) else v for v in value)
+    if isinstance(value, tuple):
+        items = tuple(_substituted(v, values) for v in value)
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
     return value
 
 
