@@ -168,7 +168,7 @@ def _taking(places: Any, axis: int) -> Callable[[Any], Any]:
 class MaxPoolWithIndices(Pool, name="max_pool_with_indices"):
     """The largest element of each window, and its place in the flattened spatial axes of the unpadded input.
 
-    Of equal elements the first counts, in row-major order.
+    Of equal elements the first counts, in row-major order; of several NaN the last, as in torch.
     """
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
@@ -182,7 +182,7 @@ class MaxPoolWithIndices(Pool, name="max_pool_with_indices"):
         x = channels_first(m, x, self.layout)
         attributes = {n: v for n, v in self.attributes() if n != "layout"}
         y = MaxPool(**attributes).largest(m, x)
-        index = np.zeros(y.shape, np.int64)
+        index = np.full(y.shape, -1, np.int64)
         spatial = x.shape[2:]
         places = [self.places(e, i) for i, e in enumerate(spatial)]
         for tap in itertools.product(*(reversed(range(w)) for w in self.window)):
@@ -190,7 +190,7 @@ class MaxPoolWithIndices(Pool, name="max_pool_with_indices"):
             inside = _outer(np.logical_and, [(p >= 0) & (p < e) for p, e in zip(at, spatial, strict=True)])
             clipped = [np.clip(p, 0, e - 1) for p, e in zip(at, spatial, strict=True)]
             seen = m.move(_reading(clipped), x)
-            hit = (seen == y) | ((seen != seen) & (y != y))
+            hit = (seen == y) | ((seen != seen) & (y != y) & (index < 0))
             flat = np.ravel_multi_index(np.meshgrid(*clipped, indexing="ij"), spatial)
             index = np.where(hit & inside, flat, index)
         return laid_out(m, y, self.layout), laid_out(m, index, self.layout)
@@ -400,7 +400,8 @@ class AdaptiveAvgPool(Adaptive, name="adaptive_avg_pool"):
             return b.avg_pool(x, **_even_attributes(even, self.layout))
         for axis, out in self._open_axes(x):
             seen, inside, count = _adaptive_taps(b, x, axis, out)
-            total = b.reduce_sum(b.where(inside, seen, 0.0), axes=(axis + 1,))
+            kept = b.where(inside, seen, b.const(0.0, x.type.dtype))
+            total = b.reduce_sum(kept, axes=(axis + 1,))
             x = b.div(total, b.cast(count, dtype=x.type.dtype))
         return x
 
