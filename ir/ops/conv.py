@@ -16,7 +16,8 @@ from dragoman.ir.dims import Dim, bounds, floordiv, same
 from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, require, same_dtype, sample
 
 if TYPE_CHECKING:
-    pass
+    from dragoman.ir.builder import Builder
+    from dragoman.ir.graph import Value
 
 CHANNELS_FIRST = "channels_first"
 CHANNELS_LAST = "channels_last"
@@ -317,6 +318,32 @@ class ConvTranspose(Op, name="conv_transpose"):
             y = y + m.move(lambda a: a.reshape(-1, *[1] * len(margins)), bias)
         return laid_out(m, y, self.layout)
 
+    def decompose(self, b: Builder, x: Value, w: Value, bias: Value | None = None) -> Value:
+        """Zeros between the elements, filters turned around, `conv`, and a cut where the padding exceeds the kernel."""
+        given, per_group, *kernel = w.type.shape
+        rank, inner = x.type.rank, floordiv(given, self.groups)
+        for axis, stride in zip(spatial_axes(rank, self.layout), self.strides, strict=True):
+            x = _stretch(b, x, axis, stride)
+        w = b.reshape(b.flip(w, axes=tuple(range(2, rank))), shape=(self.groups, inner, per_group, *kernel))
+        w = b.transpose(w, perm=(0, 2, 1, *range(3, rank + 1)))
+        w = b.reshape(w, shape=(per_group * self.groups, inner, *kernel))
+        margins = self._margins([k for k in kernel if isinstance(k, int)])
+        y = b.conv(
+            x,
+            w,
+            bias,
+            strides=(1,) * len(kernel),
+            padding=tuple((max(low, 0), max(high, 0)) for low, high in margins),
+            dilations=self.dilations,
+            groups=self.groups,
+            layout=self.layout,
+        )
+        for axis, (low, high) in zip(spatial_axes(rank, self.layout), margins, strict=True):
+            if low < 0 or high < 0:
+                stop = y.type.shape[axis] + min(high, 0)
+                y = b.slice(y, axes=(axis,), starts=(max(-low, 0),), stops=(stop,), steps=(1,))
+        return y
+
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         """One to three spatial axes, groups, dilations, output padding, padding wider than the kernel, both layouts."""
@@ -360,6 +387,18 @@ class ConvTranspose(Op, name="conv_transpose"):
             output_padding=(0, 0, 0),
             dilations=(1, 1, 1),
         )
+
+
+def _stretch(b: Builder, x: Value, axis: int, stride: int) -> Value:
+    """`x` with stride − 1 zeros between the elements of one axis."""
+    if stride == 1:
+        return x
+    shape = x.type.shape
+    before, extent, after = shape[:axis], shape[axis], shape[axis + 1 :]
+    x = b.reshape(x, shape=(*before, extent, 1, *after))
+    x = b.pad(x, padding=tuple((0, stride - 1 if i == axis + 1 else 0) for i in range(x.type.rank)))
+    x = b.reshape(x, shape=(*before, extent * stride, *after))
+    return b.slice(x, axes=(axis,), starts=(0,), stops=((extent - 1) * stride + 1,), steps=(1,))
 
 
 def _stretched(x: Any, strides: Sequence[int]) -> Any:
