@@ -26,8 +26,7 @@ from dragoman.ir.errors import DragomanError, TypeRuleError
 from dragoman.ir.types import Shape, TensorType
 
 if TYPE_CHECKING:
-    from dragoman.ir.builder import Builder
-    from dragoman.ir.graph import Graph, Value
+    from dragoman.ir.graph import Graph
 
 __all__ = [
     "REGISTRY",
@@ -131,7 +130,7 @@ class Op:
 
     infer: ClassVar[Callable[..., Any]]
     reference: ClassVar[Callable[..., Any]]
-    decompose: ClassVar[Callable[..., Any] | None] = None
+    decompose: ClassVar[Callable[..., Any]] = None  # type: ignore[assignment]  # None: a primitive
     spellings: ClassVar[tuple[Spelling, ...]] = ()
 
     def __init_subclass__(cls, *, name: str | None = None, **traits: bool) -> None:

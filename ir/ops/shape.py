@@ -119,7 +119,7 @@ class BroadcastTo(Op, name="broadcast_to", movement=True):
 
     def reference(self, m: Arithmetic, x: Array) -> Array:
         """NumPy's broadcast_to."""
-        return m.move(lambda a: np.broadcast_to(a, self.shape), x)
+        return m.move(lambda a: np.broadcast_to(a, [int(d) for d in self.shape]), x)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
