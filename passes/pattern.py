@@ -1,8 +1,8 @@
 """Patterns: `before` of a rule run once with placeholders instead of values, and the matcher that finds it in a graph.
 
-A pattern is a small tree of op classes whose attributes are literals or placeholders and whose leaves bind values. The
-matcher tries both orders of commutative operands, binds each placeholder once, and on failure remembers the deepest point
-it reached with the reason: that is what `explain` reports.
+A pattern is a small tree of op classes whose attributes are literals or placeholders and whose leaves bind values.
+The matcher tries both orders of commutative operands, binds each placeholder once, and on failure remembers the
+deepest point it reached with the reason: that is what `explain` reports.
 """
 
 from __future__ import annotations
@@ -276,9 +276,9 @@ def _orders(pattern: Application, node: Node) -> Iterator[Sequence[Value | None]
 
 
 def _equal(a: Any, b: Any) -> bool:
-    return (
-        type(a) is type(b) and bool(a == b) or (isinstance(a, (int, float)) and isinstance(b, (int, float)) and a == b)
-    )
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        return a == b
+    return type(a) is type(b) and bool(a == b)
 
 
 def _same_constant(a: Any, b: Value) -> bool:

@@ -7,11 +7,11 @@
         def after(b, x, *, p, q): return b.transpose(x, perm=tuple(p[i] for i in q))
         def where(x, *, p, q): ...   # optional: a reason to decline, or None
 
-`before` is traced once into a pattern (`dragoman.passes.pattern`); `after` runs with the real builder on what was bound. A
-rule over a family of ops that no fixed pattern covers is written with `@rewrite_node`: `apply(b, node)` returns the
-replacement or a reason, and its samples are graphs in which it must fire. Neither kind can exist without samples: one
-generic test proves each rule on them. Every firing can be checked where it happens (`dragoman.passes.check`) before it takes
-effect, and is undone if it fails.
+`before` is traced once into a pattern (`dragoman.passes.pattern`); `after` runs with the real builder on what was
+bound. A rule over a family of ops that no fixed pattern covers is written with `@rewrite_node`: `apply(b, node)`
+returns the replacement or a reason, and its samples are graphs in which it must fire. Neither kind can exist without samples:
+one generic test proves each rule on them. Every firing can be checked where it happens (`dragoman.passes.check`) before
+it takes effect, and is undone if it fails.
 """
 
 from __future__ import annotations
@@ -157,8 +157,8 @@ RULES: dict[str, Rule] = {}
 def rewrite(*, samples: Sequence[Sample], single_use: bool = True, inexact: str = "") -> Callable[[type], PatternRule]:
     """Make a rule of a class with `before`, `after` and perhaps `where`.
 
-    `samples` give operand types and attributes on which `before` is built. `single_use` declines when an inner result has
-    users outside the pattern, so that nothing is computed twice. `inexact` tells why proof A cannot apply.
+    `samples` give operand types and attributes on which `before` is built. `single_use` declines when an inner result
+    has users outside the pattern, so that nothing is computed twice. `inexact` tells why proof A cannot apply.
     """
 
     def register(cls: type) -> PatternRule:
@@ -234,9 +234,9 @@ class Applied:
 
 
 def apply_rules(graph: Graph, rules: Sequence[Rule], check: Checker | None = None) -> Applied:
-    """Apply rules until none fires: a worklist over nodes, then over what each firing touched, never a rescan.
+    """Apply rules until none fires: a worklist over nodes, then over what each firing touched, no rescan.
 
-    A rule's replacement is built before the root it replaces; `check` may refuse it, and the nodes made are then erased.
+    A rule's replacement is built before the root it replaces; `check` may refuse it, and what was made is then erased.
     """
     by_root: dict[type[Op], list[Rule]] = {}
     for rule in rules:

@@ -1,5 +1,8 @@
 """Rules about arithmetic that does nothing: x + 0, x · 1, double negation, casts to the type a value has."""
 
+# pyright: reportSelfClsParameterName=false, reportGeneralTypeIssues=false
+# A rule is a class of plain functions: they take a builder and what was bound, never `self`.
+
 from __future__ import annotations
 
 from typing import Any

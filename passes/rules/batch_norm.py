@@ -1,7 +1,11 @@
-"""Batch normalisation with known statistics is an affine map per channel: it goes into the convolution or matmul before it.
+"""Batch normalisation with known statistics is an affine map per channel: it goes into the conv or linear before it.
 
-The arithmetic on weights stays as ops here, which the proofs can follow; `fold_constants` evaluates it afterwards in float64.
+The arithmetic on weights stays as ops here, which the proofs can follow; `fold_constants` evaluates it afterwards in
+float64.
 """
+
+# pyright: reportSelfClsParameterName=false, reportGeneralTypeIssues=false
+# A rule is a class of plain functions: they take a builder and what was bound, never `self`.
 
 from __future__ import annotations
 

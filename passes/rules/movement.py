@@ -1,4 +1,7 @@
-"""Rules about reshape, transpose, squeeze, broadcast, concat and slice: composed moves become one, moves that do nothing go."""
+"""Rules about moves (reshape, transpose, squeeze, broadcast, concat, slice): two become one, idle ones go."""
+
+# pyright: reportSelfClsParameterName=false, reportGeneralTypeIssues=false
+# A rule is a class of plain functions: they take a builder and what was bound, never `self`.
 
 from __future__ import annotations
 

@@ -1,0 +1,55 @@
+"""Every rule of the project, proved on its own samples: a rule cannot exist untested."""
+
+from __future__ import annotations
+
+import pytest
+
+from dragoman.ir.graph import Graph
+from dragoman.ir.verify import verify
+from dragoman.passes import pipelines
+from dragoman.passes.check import RewriteChecker
+from dragoman.passes.rewrite import RULES, PatternRule, Rule, apply_rules
+
+assert pipelines.OPTIMISE  # importing the pipelines registers the rules
+
+CASES = [(rule, index) for rule in RULES.values() for index, _ in enumerate(rule.sample_graphs())]
+
+
+def _sample(rule: Rule, index: int) -> Graph:
+    return list(rule.sample_graphs())[index]
+
+
+@pytest.mark.parametrize(("rule", "index"), CASES, ids=[f"{r.name}-{i}" for r, i in CASES])
+def test_a_rule_fires_on_each_sample_and_both_proofs_hold(rule: Rule, index: int) -> None:
+    graph = _sample(rule, index)
+    checker = RewriteChecker()
+    applied = apply_rules(graph, [rule], checker)
+    verify(graph)
+    assert applied.fired.get(rule.name, 0) >= 1
+    assert not checker.refused
+    assert all(firing.local == "ok" for firing in checker.firings)
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
+def test_a_rule_is_proved_exactly_on_at_least_one_sample_or_says_why_not(rule: Rule) -> None:
+    checker = RewriteChecker()
+    for graph in rule.sample_graphs():
+        apply_rules(graph, [rule], checker)
+    if not rule.exact:
+        assert rule.why_inexact
+        return
+    assert any(firing.proven for firing in checker.firings), [str(f) for f in checker.firings]
+
+
+@pytest.mark.parametrize("rule", [r for r in RULES.values() if isinstance(r, PatternRule)], ids=lambda r: r.name)
+def test_the_diagram_names_the_op_that_a_rule_starts_from(rule: PatternRule) -> None:
+    before, _, after = rule.diagram.partition("->")
+    assert before.strip() and after.strip()
+
+
+def test_all_rules_together_reach_a_fixed_point_on_every_sample() -> None:
+    for rule in RULES.values():
+        for graph in rule.sample_graphs():
+            apply_rules(graph, list(RULES.values()))
+            again = apply_rules(graph, list(RULES.values()))
+            assert again.total == 0, f"{rule.name}: {again.fired}"
