@@ -1,7 +1,8 @@
 """Exact arithmetic for proofs: real numbers as residues modulo primes, so that equality is bit equality.
 
 A real number is a tuple of residues modulo a chain of primes p₀ > p₁ > p₂ with p₁ | p₀−1 and p₂ | p₁−1. Sums, products,
-quotients and the dyadic rationals that floats are embed exactly; scalars are first rounded to f32 unless they are whole.
+quotients and the dyadic rationals that floats are embed exactly; a scalar is the simple number that f32 cannot tell
+from it where there is one (0.1 is 1/10, 0.70710678 is √½), so that x·0.1 = x/10 and x/√2 = x·√½ have proofs.
 `exp` maps the residue modulo pᵢ₊₁ to gᵢ^a modulo pᵢ, where gᵢ has order pᵢ₊₁, hence exp(a+b) = exp(a)·exp(b) holds
 exactly (the idea is Mirage's, OSDI 2025, arXiv:2405.05751); the chain allows exp of exp. Comparisons use one fixed
 random order with key(−x) = −key(x), so max, min, abs and relu keep their lattice laws. Every other function is a fixed
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -125,29 +128,56 @@ def embed(values: Any) -> FieldArray:
     if isinstance(values, FieldArray):
         return values
     array = np.asarray(values)
-    if array.ndim == 0 and array.dtype.kind == "f":
-        array = np.asarray(_short(float(array)))
-    splat = float(array) if array.ndim == 0 and array.dtype.kind in "iufV" else None
-    if array.dtype.kind == "b":
-        array = array.astype(np.int64)
-    if array.dtype.kind in "iu":
-        return FieldArray(tuple(residues(array, p) for p in PRIMES), splat)
     if array.dtype.kind in "cOSU":
         raise Inexact(f"{array.dtype} has no exact form")
-    numbers = array.astype(np.float64)
-    if not np.all(np.isfinite(numbers)):
-        raise Inexact("infinity or NaN among the values")
+    if array.dtype.kind not in "biu":
+        array = array.astype(np.float64)
+        if not np.all(np.isfinite(array)):
+            raise Inexact("infinity or NaN among the values")
+        return FieldArray(_dyadic(array)) if array.ndim else _scalar(float(array))
+    splat = float(array) if array.ndim == 0 else None
+    return FieldArray(
+        tuple(residues(array.astype(np.int64) if array.dtype.kind == "b" else array, p) for p in PRIMES), splat
+    )
+
+
+def _dyadic(numbers: Any) -> tuple[Any, ...]:
     mantissa, exponent = np.frexp(numbers)
     scaled = np.ldexp(mantissa, 53).astype(np.int64)
-    levels = tuple(scaled % p * power_of_two(exponent - 53, p) % p for p in PRIMES)
-    return FieldArray(levels, splat)
+    return tuple(scaled % p * power_of_two(exponent - 53, p) % p for p in PRIMES)
 
 
-def _short(number: float) -> float:
-    """A scalar as f32 has it, unless it is whole: 1/√2 in seven and in seventeen digits is one number to a proof."""
-    if number.is_integer() or not 1e-37 < abs(number) < 1e38:
-        return number
-    return float(np.float32(number))
+@lru_cache(maxsize=4096)
+def _scalar(number: float) -> FieldArray:
+    """A constant as the number it stands for: 0.1 is 1/10, 1.4142135 is √2; others are what f32 makes of them."""
+    if not number.is_integer() and 2.0**-120 < abs(number) < 2.0**120:
+        number = float(np.float32(number))
+    fraction, square = _simple_fraction(number), _simple_fraction(number * number)
+    if fraction is not None:
+        return FieldArray(_ratio(fraction), number)
+    if square is None:
+        return FieldArray(_dyadic(np.array(number)), number)
+    root = _sqrt(FieldArray(_ratio(square)))
+    return FieldArray((root if number > 0 else -root).levels, number)
+
+
+def _ratio(fraction: Fraction) -> tuple[Any, ...]:
+    parts = ((fraction.numerator % p, pow(fraction.denominator, -1, p), p) for p in PRIMES)
+    return tuple(np.array(top * bottom % p, np.int64) for top, bottom, p in parts)
+
+
+def _simple_fraction(number: float) -> Fraction | None:
+    """A whole number, or the p/q with p·q ≤ 2^20 within four f32 roundings; those lie 2^−20 apart or more."""
+    if number.is_integer():
+        return Fraction(int(number))
+    if not 2.0**-21 < abs(number) < 2.0**21:
+        return None
+    large = max(abs(number), 1 / abs(number))
+    found = Fraction(large).limit_denominator(max(1, int(1024 / math.sqrt(large))))
+    if abs(found - Fraction(large)) > Fraction(large) / 2**22 or found.numerator * found.denominator > 2**20:
+        return None
+    found = found if abs(number) > 1 else 1 / found
+    return found if number > 0 else -found
 
 
 def _uninterpreted(name: str, x: FieldArray, *, odd: bool = False, even: bool = False) -> FieldArray:
