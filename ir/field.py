@@ -153,12 +153,16 @@ def _scalar(number: float) -> FieldArray:
     if not number.is_integer() and 2.0**-120 < abs(number) < 2.0**120:
         number = float(np.float32(number))
     fraction, square = _simple_fraction(number), _simple_fraction(number * number)
-    if fraction is not None:
+    if fraction is not None and (square is None or _complexity(fraction) <= _complexity(square)):
         return FieldArray(_ratio(fraction), number)
     if square is None:
         return FieldArray(_dyadic(np.array(number)), number)
     root = _sqrt(FieldArray(_ratio(square)))
     return FieldArray((root if number > 0 else -root).levels, number)
+
+
+def _complexity(fraction: Fraction) -> int:
+    return abs(fraction.numerator) * fraction.denominator
 
 
 def _ratio(fraction: Fraction) -> tuple[Any, ...]:
@@ -174,7 +178,7 @@ def _simple_fraction(number: float) -> Fraction | None:
         return None
     large = max(abs(number), 1 / abs(number))
     found = Fraction(large).limit_denominator(max(1, int(1024 / math.sqrt(large))))
-    if abs(found - Fraction(large)) > Fraction(large) / 2**22 or found.numerator * found.denominator > 2**20:
+    if abs(found - Fraction(large)) > Fraction(large) / 2**22 or _complexity(found) > 2**20:
         return None
     found = found if abs(number) > 1 else 1 / found
     return found if number > 0 else -found
