@@ -1,7 +1,7 @@
-"""Writing graphs: `b.silu(x)`, `b.softmax(x, axis=-1)`. The methods are the op registry, so they can never drift from it.
+"""Writing graphs: `b.silu(x)`, `b.softmax(x, axis=-1)`. The methods are the op registry, so they cannot drift from it.
 
-Operands are positional, attributes keyword. A Python number where an operand is expected becomes a scalar constant of the dtype
-of the first operand that has one. A method returns the op's value, or a tuple where its type rule returns one.
+Operands are positional, attributes keyword. A Python number where an operand is expected becomes a scalar constant of
+the dtype of the first operand that has one. A method returns the op's value, or a tuple where its type rule returns one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Builder:
         return self.apply(op, *operands)[0]
 
     def const(self, value: float | complex | str, dtype: DType) -> Value:
-        """A scalar constant."""
+        """A scalar constant. A whole number of a float dtype is kept as a float: 1 and 1.0 are one constant."""
+        if dtype.is_float and isinstance(value, int):
+            value = float(value)
         return self.one(REGISTRY["constant"](value=value, dtype=dtype))
 
     def extent(self, dim: Dim, dtype: DType) -> Value:

@@ -45,7 +45,7 @@ def random_array(
     extents: Mapping[str, int] = {},
 ) -> Any:
     """One NumPy array of a type, as `random_operands` draws it."""
-    return _random_array(OperandSample(str(type), low, high), np.random.default_rng(seed), extents)
+    return _random_array(OperandSample(str(type), low, high), np.random.default_rng(seed), extents or {})
 
 
 def _random_array(given: OperandSample, random: np.random.Generator, extents: Mapping[str, int]) -> Any:

@@ -1,4 +1,4 @@
-"""Pointwise comparisons, logic, bits and the questions about NaN and infinity."""
+"""Pointwise comparisons, logic, choice, bits and the questions about NaN and infinity."""
 
 from __future__ import annotations
 
@@ -156,6 +156,32 @@ class LogicalNot(Op, name="logical_not", pointwise=True):
         """Two ranks."""
         yield sample("bool[4]")
         yield sample("bool[2,1]")
+
+
+# ---- choice ---------------------------------------------------------------------------------------------
+
+
+class Where(Op, name="where", pointwise=True):
+    """x where the condition holds, y elsewhere; the three broadcast."""
+
+    def infer(self, condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
+        """The broadcast shape; x and y have one dtype, the condition is bool."""
+        require(condition.dtype == BOOL, f"the condition is {condition.dtype}, not bool")
+        same_dtype(x, y)
+        return TensorType(x.dtype, broadcast(condition.shape, x.shape, y.shape))
+
+    def reference(self, m: Arithmetic, condition: Array, x: Array, y: Array) -> Array:
+        """Choice."""
+        return m.where(condition, x, y)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        """Each operand broadcasting; several dtypes."""
+        yield sample("bool[2,3]", "f32[2,3]", "f32[2,3]")
+        yield sample("bool[3]", "f32[2,1]", "f32[]")
+        yield sample("bool[]", "i64[2,3]", "i64[2,3]")
+        yield sample("bool[2]", "bool[2]", "bool[2]")
+        yield sample("bool[4,1]", "bf16[3]", "bf16[4,3]")
 
 
 # ---- bits ---------------------------------------------------------------------------------------------

@@ -42,6 +42,16 @@ def number_like(m: Arithmetic, value: float, x: Array) -> float:
     return value if m.is_real(x) else int(value)
 
 
+def widened(b: Builder, x: Value) -> Value:
+    """x in f32 if it is narrower: where intermediate results would overflow or cancel in half precision."""
+    return b.cast(x, dtype=F32) if x.type.dtype.is_float and x.type.dtype.bits < F32.bits else x
+
+
+def narrowed(b: Builder, x: Value, dtype: DType) -> Value:
+    """x back in the dtype it had before `widened`."""
+    return x if x.type.dtype == dtype else b.cast(x, dtype=dtype)
+
+
 class Binary(Op):
     """Two operands of one dtype, broadcast as NumPy does."""
 
@@ -465,26 +475,3 @@ class Cast(Op, name="cast", pointwise=True, exact_field=False):
         yield sample("i64[3]", dtype=U8)
         yield sample("i4[3]", dtype=I8)
         yield sample("f32[3]", dtype=C64)
-
-
-class Where(Op, name="where", pointwise=True):
-    """x where the condition holds, y elsewhere; the three broadcast."""
-
-    def infer(self, condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
-        """The broadcast shape; x and y have one dtype, the condition is bool."""
-        require(condition.dtype == BOOL, f"the condition is {condition.dtype}, not bool")
-        same_dtype(x, y)
-        return TensorType(x.dtype, broadcast(condition.shape, x.shape, y.shape))
-
-    def reference(self, m: Arithmetic, condition: Array, x: Array, y: Array) -> Array:
-        """Choice."""
-        return m.where(condition, x, y)
-
-    @classmethod
-    def samples(cls) -> Iterable[Sample]:
-        """Each operand broadcasting; several dtypes."""
-        yield sample("bool[2,3]", "f32[2,3]", "f32[2,3]")
-        yield sample("bool[3]", "f32[2,1]", "f32[]")
-        yield sample("bool[]", "i64[2,3]", "i64[2,3]")
-        yield sample("bool[2]", "bool[2]", "bool[2]")
-        yield sample("bool[4,1]", "bf16[3]", "bf16[4,3]")

@@ -1,21 +1,21 @@
 """Reductions over axes: sums, extrema, logic, norms, moments, positions of extrema and running sums.
 
-`axes` is a tuple of axes, possibly negative; the empty tuple reduces nothing. A reduced axis goes, or stays with extent 1
-under `keepdims`. Frontends spell "over all axes" out.
+`axes` is a tuple of axes, possibly negative; the empty tuple reduces nothing. A reduced axis goes, or stays with extent
+1 under `keepdims`. Frontends spell "over all axes" out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from dragoman.ir.dims import Dim, product
-from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, normal_axes, require, sample
-from dragoman.ir.ops.elementwise import NUMERIC, REAL, require_kind
-from dragoman.ir.types import BOOL, Shape
+from dragoman.ir.dims import Dim, maximum, product
+from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, normal_axes, normal_axis, operand, require, sample
+from dragoman.ir.ops.elementwise import NUMERIC, REAL, narrowed, require_kind, widened
+from dragoman.ir.types import BOOL, I64, DType, Shape
 
 if TYPE_CHECKING:
     from dragoman.ir.builder import Builder
@@ -147,10 +147,239 @@ class ReduceMean(Reduction, name="reduce_mean"):
         return m.sum(x, self.axes, self.keepdims) / _count(x, self.axes)
 
     def decompose(self, b: Builder, x: Value) -> Value:
-        """reduce_sum(x) / n."""
-        total = b.reduce_sum(x, axes=self.axes, keepdims=self.keepdims)
-        return b.div(total, b.extent(reduced_extent(x.type, self.axes), x.type.dtype))
+        """reduce_sum(x) / n; half precision sums in f32, where the sum does not overflow."""
+        wide = widened(b, x)
+        total = b.reduce_sum(wide, axes=self.axes, keepdims=self.keepdims)
+        mean = b.div(total, b.extent(reduced_extent(x.type, self.axes), wide.type.dtype))
+        return narrowed(b, mean, x.type.dtype)
 
 
 def _count(x: Array, axes: Iterable[int]) -> float:
     return float(math.prod(x.shape[a] for a in axes))
+
+
+class ReduceL1(Reduction, name="reduce_l1"):
+    """Σ|x| over the axes."""
+
+    kinds = REAL
+
+    def reference(self, m: Arithmetic, x: Array) -> Array:
+        """Sum of absolute values."""
+        return m.sum(m.absolute(x), self.axes, self.keepdims)
+
+    def decompose(self, b: Builder, x: Value) -> Value:
+        """reduce_sum(abs(x))."""
+        return b.reduce_sum(b.abs(x), axes=self.axes, keepdims=self.keepdims)
+
+
+class ReduceL2(Reduction, name="reduce_l2"):
+    """√Σx² over the axes, the Euclidean norm."""
+
+    kinds = ("float",)
+
+    def reference(self, m: Arithmetic, x: Array) -> Array:
+        """Root of the sum of squares; squares of f32 do not leave the range of float64."""
+        return m.sqrt(m.sum(x * x, self.axes, self.keepdims))
+
+    def decompose(self, b: Builder, x: Value) -> Value:
+        """sqrt(reduce_sum_square(x)), half precision in f32."""
+        wide = widened(b, x)
+        total = b.reduce_sum(b.mul(wide, wide), axes=self.axes, keepdims=self.keepdims)
+        return narrowed(b, b.sqrt(total), x.type.dtype)
+
+    def with_absolute(self, b: Builder, x: Value) -> Value:
+        """sqrt(Σ|x|²), as frameworks that serve complex numbers write it."""
+        size = b.abs(widened(b, x))
+        total = b.reduce_sum(b.power(size, 2.0), axes=self.axes, keepdims=self.keepdims)
+        return narrowed(b, b.sqrt(total), x.type.dtype)
+
+    spellings = (with_absolute,)
+
+
+class ReduceSumSquare(Reduction, name="reduce_sum_square"):
+    """Σx² over the axes."""
+
+    def reference(self, m: Arithmetic, x: Array) -> Array:
+        """Sum of squares."""
+        return m.sum(x * x, self.axes, self.keepdims)
+
+    def decompose(self, b: Builder, x: Value) -> Value:
+        """reduce_sum(x·x), half precision in f32."""
+        wide = widened(b, x)
+        return narrowed(b, b.reduce_sum(b.mul(wide, wide), axes=self.axes, keepdims=self.keepdims), x.type.dtype)
+
+
+class ReduceLogsumexp(Reduction, name="reduce_logsumexp"):
+    """log Σe^x over the axes; −∞ over nothing."""
+
+    kinds = ("float",)
+
+    def reference(self, m: Arithmetic, x: Array) -> Array:
+        """With the largest element taken out, unless that is infinite."""
+        top = m.max(x, self.axes, True)
+        top = m.where(m.special("isinf", top), 0.0, top)
+        total = m.sum(m.exp(x - top), self.axes, self.keepdims)
+        return m.log(total) + (top if self.keepdims else m.max(top, self.axes, False))
+
+    def decompose(self, b: Builder, x: Value) -> Value:
+        """log(Σexp(x − max)) + max, half precision in f32."""
+        wide = widened(b, x)
+        top = b.reduce_max(wide, axes=self.axes, keepdims=True)
+        top = b.where(b.isinf(top), b.const(0.0, wide.type.dtype), top)
+        total = b.reduce_sum(b.exp(b.sub(wide, top)), axes=self.axes, keepdims=self.keepdims)
+        if not self.keepdims:
+            top = b.reshape(top, shape=total.type.shape)
+        return narrowed(b, b.add(b.log(total), top), x.type.dtype)
+
+
+class Variance(Reduction, name="variance"):
+    """Σ(x − mean)² / max(n − correction, 0) over the axes: correction 0 for a population, 1 for a sample of one."""
+
+    kinds = ("float",)
+
+    correction: float
+
+    def reference(self, m: Arithmetic, x: Array) -> Array:
+        """In two passes."""
+        count = _count(x, self.axes)
+        deviation = x - m.sum(x, self.axes, True) / count
+        return m.sum(deviation * deviation, self.axes, self.keepdims) / max(count - self.correction, 0.0)
+
+    def decompose(self, b: Builder, x: Value) -> Value:
+        """mean((x − mean)²), or the sum over n − correction; half precision in f32."""
+        return narrowed(b, self._spelled(b, widened(b, x), lambda d: b.mul(d, d)), x.type.dtype)
+
+    def as_power(self, b: Builder, x: Value) -> Value:
+        """The same with (x − mean)^2."""
+        return narrowed(b, self._spelled(b, widened(b, x), lambda d: b.power(d, 2.0)), x.type.dtype)
+
+    spellings = (as_power,)
+
+    def _spelled(self, b: Builder, x: Value, square: Callable[[Value], Value]) -> Value:
+        squares = square(b.sub(x, b.reduce_mean(x, axes=self.axes, keepdims=True)))
+        if self.correction == 0:
+            return b.reduce_mean(squares, axes=self.axes, keepdims=self.keepdims)
+        total = b.reduce_sum(squares, axes=self.axes, keepdims=self.keepdims)
+        return b.div(total, self._divisor(b, reduced_extent(x.type, self.axes), x.type.dtype))
+
+    def _divisor(self, b: Builder, count: Dim, dtype: DType) -> Value:
+        if isinstance(count, int):
+            return b.const(max(count - float(self.correction), 0.0), dtype)
+        if float(self.correction).is_integer():
+            return b.extent(maximum(count - int(self.correction), 0), dtype)
+        return b.maximum(b.sub(b.extent(count, dtype), self.correction), 0.0)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        """Corrections 0, 1 and another one."""
+        yield sample("f32[2,3,4]", axes=(1,), correction=0)
+        yield sample("f32[2,3,4]", axes=(-1, 0), keepdims=True, correction=1)
+        yield sample("f64[5]", axes=(0,), correction=1.5)
+        yield sample("f16[2,4,3]", axes=(1,), keepdims=True, correction=1)
+
+
+# ---- positions of extrema -------------------------------------------------------------------------------
+
+
+class Position(Op):
+    """The index of an extreme element along one axis."""
+
+    axis: int
+    keepdims: bool = False
+    last: bool = False
+
+    def infer(self, x: TensorType) -> TensorType:
+        """i64 without the axis, which is not empty."""
+        require_kind(x, REAL, self.name)
+        axis = normal_axis(self.axis, x.rank)
+        require(not (isinstance(x.shape[axis], int) and x.shape[axis] == 0), f"axis {axis} has no elements")
+        return TensorType(I64, reduced_shape(x.shape, (axis,), self.keepdims))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        """Ties, first and last, negative axes, integers."""
+        yield sample("f32[2,3,4]", axis=1)
+        yield sample("f64[5]", axis=0, keepdims=True)
+        yield sample(operand("i32[3,4]", low=0, high=2), axis=-1)
+        yield sample(operand("i32[3,4]", low=0, high=2), axis=-1, last=True)
+        yield sample(operand("f16[5]", values=(1.0, 2.0, 2.0, -3.0, -3.0)), axis=0, last=True, keepdims=True)
+
+
+def _first_or_last(m: Arithmetic, x: Array, extreme: Array, op: Position) -> Array:
+    hits = x == extreme
+    if m.is_real(x):
+        hits = hits | m.special("isnan", x)  # the extreme of a row with NaN is NaN, which equals nothing
+    if not op.last:
+        return np.argmax(hits, axis=op.axis, keepdims=op.keepdims)
+    return x.shape[op.axis] - 1 - np.argmax(np.flip(hits, op.axis), axis=op.axis, keepdims=op.keepdims)
+
+
+class Argmax(Position, name="argmax"):
+    """The place of the largest element along an axis, the first of equals or the last; NaN counts as largest."""
+
+    def reference(self, m: Arithmetic, x: Array) -> Array:
+        """Where x is its maximum."""
+        return _first_or_last(m, x, m.max(x, (self.axis,), True), self)
+
+
+class Argmin(Position, name="argmin"):
+    """The place of the smallest element along an axis, the first of equals or the last; NaN counts as smallest."""
+
+    def reference(self, m: Arithmetic, x: Array) -> Array:
+        """Where x is its minimum."""
+        return _first_or_last(m, x, m.min(x, (self.axis,), True), self)
+
+
+# ---- running sums ---------------------------------------------------------------------------------------
+
+
+class Running(Op):
+    """A running sum or product along an axis."""
+
+    axis: int
+    exclusive: bool = False  # the element itself is left out: the first result is the neutral element
+    reverse: bool = False  # from the last element to the first
+
+    def infer(self, x: TensorType) -> TensorType:
+        """The operand's type."""
+        require_kind(x, NUMERIC, self.name)
+        normal_axis(self.axis, x.rank)
+        return x
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        """Each setting, negative axes, integers."""
+        yield sample("f32[2,5]", axis=1)
+        yield sample("f32[2,5,1]", axis=-2, exclusive=True)
+        yield sample("f64[4]", axis=0, reverse=True)
+        yield sample("f16[3,2]", axis=0, exclusive=True, reverse=True)
+        yield sample("i32[6]", axis=0)
+        yield sample("f32[2,0]", axis=1)
+
+
+def _running(m: Arithmetic, x: Array, op: Running, run: Callable[[Array, int], Array], neutral: int) -> Array:
+    def shift(a: Any) -> Any:
+        front = np.full_like(np.take(a, [0] if a.shape[op.axis] else [], op.axis), neutral)
+        return np.concatenate([front, np.take(a, np.arange(max(a.shape[op.axis] - 1, 0)), op.axis)], op.axis)
+
+    def turn(a: Array) -> Array:
+        return m.move(lambda v: np.flip(v, op.axis), a) if op.reverse else a
+
+    total = run(turn(x), op.axis)
+    return turn(m.move(shift, total) if op.exclusive else total)
+
+
+class Cumsum(Running, name="cumsum"):
+    """Running sums along an axis. Integers wrap in their own width."""
+
+    def reference(self, m: Arithmetic, x: Array) -> Array:
+        """NumPy's cumsum."""
+        return _running(m, x, self, m.cumsum, 0)
+
+
+class Cumprod(Running, name="cumprod"):
+    """Running products along an axis. Integers wrap in their own width."""
+
+    def reference(self, m: Arithmetic, x: Array) -> Array:
+        """NumPy's cumprod."""
+        return _running(m, x, self, m.cumprod, 1)
