@@ -1,7 +1,7 @@
 """Writing graphs: `b.silu(x)`, `b.softmax(x, axis=-1)`. The methods are the op registry, so they cannot drift from it.
 
 Operands are positional, attributes keyword. A Python number where an operand is expected becomes a scalar constant of
-the dtype of the first operand that has one. A method returns the op's value, or a tuple where its type rule returns one.
+the dtype of the first operand that has one. A method returns the value, or a tuple where its type rule returns one.
 """
 
 from __future__ import annotations
