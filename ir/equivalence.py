@@ -1,0 +1,348 @@
+"""The one standard of equivalence: proof C, end to end, and the verdict that it makes with proofs A and B of the
+rewrites.
+
+    report = compare(graph, source, candidate)        # graph: as imported; source, candidate: `Runner`s
+    report.verdict.holds, print(report)
+
+The oracle is the source in double precision, or the imported graph in float64 where the source has none (and then the
+source must be explained by it). Per output the candidate's error may be at most K times the source's own
+(`dragoman.ir.judge`). A failure is looked into before it is called one: a marginal one over more draws; any other by
+bisection to the first node that is wrong on its own inputs, and by what rounding alone does to the model. Only then
+is it DIFFERENT or INCONCLUSIVE; it never passes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from dragoman.ir.bisect import find_divergence
+from dragoman.ir.cases import Case, Style, digest, elements, plan_cases
+from dragoman.ir.findings import (
+    CaseFinding,
+    Comparison,
+    Divergence,
+    OutputFinding,
+    RuleProofs,
+    Skipped,
+    Status,
+    Verdict,
+    tally,
+)
+from dragoman.ir.graph import Graph
+from dragoman.ir.judge import Output, judge, judge_draws, outputs_of, wide
+from dragoman.ir.local import rounding_unit, tolerance_factor
+from dragoman.ir.noise import most_amplifying, noisy_outputs, spread
+from dragoman.ir.roles import InputRole, input_roles
+from dragoman.ir.runner import GraphRunner, Named, Probing, Runner, check_inputs
+from dragoman.ir.types import dtype_of
+
+__all__ = ["Case", "Comparison", "GraphRunner", "Named", "Probing", "Runner", "Style", "Verdict", "compare", "tally"]
+
+_MARGINAL = 8.0  # an excess below this may be the luck of few elements: look at more draws
+_DRAWS = 8
+_NOISE_DRAWS = 4
+_MAX_ELEMENTS = 1 << 31  # of all values of a run: beyond it a case is not affordable
+"""The largest case that runs."""
+
+
+def compare(
+    graph: Graph,
+    source: Runner,
+    candidate: Runner,
+    *,
+    cases: Sequence[Case] | None = None,
+    given: Sequence[Sequence[Any]] = (),
+    seeds: Sequence[int] = (0, 1),
+    budget: float | None = None,
+    rules: Sequence[RuleProofs] | None = None,
+    command: str = "",
+) -> Comparison:
+    """Compare a candidate with its source and give the verdict.
+
+    graph      the imported graph: names, types, dynamic dims and roles of inputs; the oracle where the source has no
+    double cases      what to run instead of the planned cases; `given` are input arrays of the user's, run before the
+    planned ones budget     seconds; the first case always runs, what is left out is listed rules      the rewrites
+    between graph and candidate (`tally`): with None no more than VERIFIED can be said command    reproduces this
+    comparison from a shell, for the report
+    """
+    for arrays in given:
+        check_inputs(graph, arrays)
+    session = _Session(graph, source, candidate, budget, command)
+    names = session.names_differ()
+    if names:
+        return session.report(Verdict.DIFFERENT, names, rules)
+    for case in cases if cases is not None else plan_cases(graph, seeds=seeds, given=given):
+        session.take(case)
+    verdict, reason = _judgement(session, rules)
+    return session.report(verdict, reason, rules)
+
+
+def _judgement(session: _Session, rules: Sequence[RuleProofs] | None) -> tuple[Verdict, str]:
+    if session.different:
+        return Verdict.DIFFERENT, session.different
+    if not session.found:
+        return Verdict.INCONCLUSIVE, "no case could be run" + (
+            f": {session.skipped[0].reason}" if session.skipped else ""
+        )
+    if session.unstable:
+        return Verdict.INCONCLUSIVE, session.unstable
+    unchecked = [r for r in rules or () if r.unchecked]
+    if unchecked:
+        missed = sum(r.unchecked for r in unchecked)
+        return Verdict.INCONCLUSIVE, f"{missed} rewrites were not checked, of {', '.join(r.rule for r in unchecked)}"
+    fired = sum(r.fired for r in rules or ())
+    if rules is not None and all(r.proven == r.fired for r in rules):
+        return Verdict.PROVEN, f"each of {fired} rewrites exactly and locally, and all outputs end to end"
+    return Verdict.VERIFIED, "all outputs end to end" + (f", and each of {fired} rewrites locally" if fired else "")
+
+
+@dataclass
+class _Session:
+    """One comparison under way."""
+
+    graph: Graph
+    source: Runner
+    candidate: Runner
+    budget: float | None
+    command: str
+    found: list[CaseFinding] = field(default_factory=list[CaseFinding])
+    skipped: list[Skipped] = field(default_factory=list[Skipped])
+    notes: list[str] = field(default_factory=list[str])
+    different: str = ""
+    unstable: str = ""
+    conditioning: str = ""
+    divergence: Divergence | None = None
+    oracle: str = ""
+
+    def __post_init__(self) -> None:
+        self.started = time.perf_counter()
+        self.roles: tuple[InputRole, ...] = input_roles(self.graph)
+        self.outputs: list[Output] = outputs_of(self.graph)
+        self.interpreter = GraphRunner(self.graph)
+        self.per_element = 0.0  # seconds, of the slowest case so far
+
+    # ---- cases ---------------------------------------------------------------------------------------
+
+    def take(self, case: Case) -> None:
+        """Run a case unless something speaks against it."""
+        reason = self._against(case)
+        if reason:
+            self.skipped.append(Skipped(str(case), reason))
+            return
+        started = time.perf_counter()
+        inputs = case.inputs(self.roles)
+        try:
+            truth, own = self._truth(inputs)
+        except Exception as error:  # whatever a framework raises: the case shows nothing
+            self.skipped.append(Skipped(str(case), f"the source does not run: {_first_line(error)}"))
+            return
+        finding = self._finding(case, inputs)
+        try:
+            got = self.candidate.run(inputs)
+        except Exception as error:
+            finding = replace(finding, failure=_first_line(error))
+            self._differs(case, f"the candidate fails where the source runs: {finding.failure}")
+        else:
+            finding = replace(finding, outputs=self._judged(case, inputs, truth, own, got))
+        self.found.append(replace(finding, seconds=time.perf_counter() - started))
+        self._learn_speed(case, inputs, started)
+
+    def _against(self, case: Case) -> str:
+        if self.different:
+            return "not needed: a difference was found"
+        if case.style is Style.GIVEN:
+            return ""
+        size = elements(self.graph, case.symbols)
+        if size > _MAX_ELEMENTS:
+            return f"its values have {size:.2g} elements, {_MAX_ELEMENTS:.2g} are affordable"
+        if self.budget is None or not self.found:
+            return ""
+        left = self.budget - (time.perf_counter() - self.started)
+        expected = size * self.per_element
+        return (
+            f"would take about {expected:.1f} s, {max(left, 0):.1f} s of the budget are left" if expected > left else ""
+        )
+
+    def _learn_speed(self, case: Case, inputs: Sequence[Any], started: float) -> None:
+        if case.style is not Style.GIVEN:
+            size = max(elements(self.graph, case.symbols), 1)
+            self.per_element = max(self.per_element, (time.perf_counter() - started) / max(size, 100_000))
+
+    def _finding(self, case: Case, inputs: Sequence[Any]) -> CaseFinding:
+        shapes = {r.name: tuple(map(int, x.shape)) for r, x in zip(self.roles, inputs, strict=True)}
+        return CaseFinding(str(case), dict(case.symbols), case.style.value, case.seed, shapes, digest(inputs))
+
+    # ---- oracle --------------------------------------------------------------------------------------
+
+    def _truth(self, inputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """The oracle's outputs and the source's own."""
+        own = [np.asarray(x) for x in self.source.run(inputs)]
+        if self.oracle != self._interpreter_oracle:
+            try:
+                truth = [np.asarray(x) for x in self.source.run(inputs, double=True)]
+                narrow = [x.dtype for x in truth if dtype_of(x).is_inexact and x.dtype.itemsize < 8]
+                if narrow:
+                    raise TypeError(f"asked for double precision it gave {narrow[0]}")
+            except Exception as error:
+                self.notes.append(f"{self.source.name} has no double precision here: {_first_line(error)}")
+            else:
+                self.oracle = f"{self.source.name} in float64"
+                return truth, own
+        self.oracle = self._interpreter_oracle
+        return self.interpreter.run(inputs, double=True), own
+
+    @property
+    def _interpreter_oracle(self) -> str:
+        return "the imported graph in float64"
+
+    # ---- judging -------------------------------------------------------------------------------------
+
+    def _judged(
+        self, case: Case, inputs: Sequence[Any], truth: Sequence[Any], own: Sequence[Any], got: Sequence[Any]
+    ) -> tuple[OutputFinding, ...]:
+        if len(got) != len(own) or len(own) != len(self.outputs):
+            reason = f"{len(got)} outputs, the source has {len(own)} and the graph {len(self.outputs)}"
+            self._differs(case, reason)
+            return ()
+        arrays = [np.asarray(x) for x in got]
+        results = [judge(o, t, s, c) for o, t, s, c in zip(self.outputs, truth, own, arrays, strict=True)]
+        if self.oracle == self._interpreter_oracle:
+            results = self._import_checked(inputs, truth, own, results)
+        if any(r.status is Status.WRONG for r in results):
+            results = self._second_look(case, results)
+        if any(r.status is Status.WRONG for r in results):
+            results = self._diagnosed(case, inputs, truth, arrays, results)
+        return tuple(results)
+
+    def _import_checked(
+        self, inputs: Sequence[Any], truth: Sequence[Any], own: Sequence[Any], results: list[OutputFinding]
+    ) -> list[OutputFinding]:
+        """With our graph as the oracle, the source itself must be within rounding of it, or the import is wrong."""
+        suspects = [i for i, r in enumerate(results) if r.factor and r.worst_source > 64 * self._unit(i)]
+        if not suspects:
+            return results
+        allowed = self._spread(inputs, truth)
+        for i in suspects:
+            distance = np.abs(wide(own[i]) - wide(truth[i]))
+            if np.any(np.isfinite(distance) & (distance > 4 * allowed[i].max(initial=0.0))):
+                reason = f"the imported graph is not the source: they differ by {results[i].worst_source:.3g}"
+                results[i] = replace(results[i], status=Status.WRONG, reason=reason, excess=np.inf)
+        return results
+
+    def _second_look(self, case: Case, results: list[OutputFinding]) -> list[OutputFinding]:
+        """A marginal excess over more draws of the same case: with few elements one draw decides little."""
+        marginal = [i for i, r in enumerate(results) if r.status is Status.WRONG and r.factor and r.excess <= _MARGINAL]
+        if not marginal or len(marginal) < sum(r.status is Status.WRONG for r in results) or case.style is Style.GIVEN:
+            return results
+        draws: list[list[tuple[Any, Any, Any]]] = [[] for _ in results]
+        for seed in range(_DRAWS):
+            inputs = replace(case, seed=case.seed + 1000 * seed).inputs(self.roles)
+            truth, own = self._truth(inputs)
+            got = self.candidate.run(inputs)
+            for i in marginal:
+                draws[i].append((np.asarray(truth[i]), np.asarray(own[i]), np.asarray(got[i])))
+        pooled = {i: judge_draws(self.outputs[i], draws[i]) for i in marginal}
+        return [pooled.get(i, r) for i, r in enumerate(results)]
+
+    def _diagnosed(
+        self, case: Case, inputs: Sequence[Any], truth: Sequence[Any], got: Sequence[Any], results: list[OutputFinding]
+    ) -> list[OutputFinding]:
+        """Why outputs are wrong: a node that is wrong on its own inputs, or rounding that the model magnifies."""
+        divergence = find_divergence(self.graph, self.source, self.candidate, inputs, truth, self.command)
+        if divergence is not None:
+            self.divergence = divergence
+            self._differs(case, f"{divergence.node}: {divergence.reason}")
+            return results
+        wrong = [i for i, r in enumerate(results) if r.status is Status.WRONG]
+        if any(not self._could_be_rounding(results[i]) for i in wrong):
+            self._differs(case, next(f"{r.name!r}: {r.reason}" for r in results if not self._could_be_rounding(r)))
+            return results
+        allowed = self._spread(inputs, truth)
+        for i in wrong:
+            if not _within(self.outputs[i], truth[i], got[i], allowed[i]):
+                self._differs(case, f"{results[i].name!r}: {results[i].reason}, more than rounding explains")
+                return results
+            results[i] = replace(results[i], status=Status.UNSTABLE)
+        self._ill_conditioned(case, inputs, results[wrong[0]])
+        return results
+
+    @staticmethod
+    def _could_be_rounding(finding: OutputFinding) -> bool:
+        """Errors, or exact elements that may hang on a comparison of nearly equal numbers; never the form."""
+        return finding.status is not Status.WRONG or bool(finding.factor) or bool(finding.oracle.digest)
+
+    def _unit(self, output: int) -> float:
+        return rounding_unit(self.outputs[output].precision)
+
+    def _spread(self, inputs: Sequence[Any], truth: Sequence[Any]) -> list[Any]:
+        unit = max((self._unit(i) for i in range(len(self.outputs))), default=0.0)
+        exact = self.interpreter.run(inputs, double=True)
+        return spread(exact, noisy_outputs(self.graph, inputs, unit, _NOISE_DRAWS))
+
+    def _ill_conditioned(self, case: Case, inputs: Sequence[Any], finding: OutputFinding) -> None:
+        worst = most_amplifying(self.graph, inputs, self._unit(0))
+        where = (
+            "no node" if worst is None else f"{worst.node.op.name} at {worst.node.provenance} (× {worst.factor:.3g})"
+        )
+        kind = "ill-conditioned" if finding.factor else "a tie within rounding"
+        self.unstable = self.unstable or f"{finding.name!r} in the case {case}: {finding.reason}; {kind}"
+        self.conditioning = f"rounding alone moves {finding.name!r} as far; it is magnified most by {where}"
+
+    def _differs(self, case: Case, reason: str) -> None:
+        self.different = self.different or f"in the case {case}: {reason}"
+
+    # ---- names and report ----------------------------------------------------------------------------
+
+    def names_differ(self) -> str:
+        """How the candidate's names or their order differ from the graph's; empty for not at all, or not known."""
+        if not isinstance(self.candidate, Named):
+            return ""
+        pairs = (
+            ("inputs", [v.name for v in self.graph.inputs], list(self.candidate.input_names)),
+            ("outputs", list(self.graph.output_names), list(self.candidate.output_names)),
+        )
+        for what, ours, theirs in pairs:
+            if ours != theirs:
+                return f"its {what} are {', '.join(theirs)}, not {', '.join(ours)}"
+        return ""
+
+    def report(self, verdict: Verdict, reason: str, rules: Sequence[RuleProofs] | None) -> Comparison:
+        """The report so far."""
+        return Comparison(
+            verdict=verdict,
+            reason=reason,
+            source=self.source.name,
+            candidate=self.candidate.name,
+            oracle=self.oracle or "none was needed",
+            cases=tuple(self.found),
+            skipped=tuple(self.skipped),
+            rules=None if rules is None else tuple(rules),
+            divergence=self.divergence,
+            conditioning=self.conditioning,
+            notes=tuple(dict.fromkeys(self.notes)),
+            seconds=time.perf_counter() - self.started,
+            budget=self.budget,
+        )
+
+
+def _within(output: Output, truth: Any, got: Any, allowed: Any) -> bool:
+    """Whether the candidate is no further off than K times what rounding does to the output: largest element to
+    largest.
+
+    Elements of an exact dtype must each be ones that rounding changes.
+    """
+    if not dtype_of(got).is_inexact:
+        return bool(np.all((np.asarray(truth) == np.asarray(got)) | (allowed > 0)))
+    distance = np.abs(wide(got) - wide(truth))
+    finite = np.isfinite(distance)
+    limit = tolerance_factor(output.precision) * allowed.max(initial=0.0)
+    return float(distance[finite].max(initial=0.0)) <= limit
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:300]

@@ -1,0 +1,241 @@
+"""The rule of proof C for one output: as exact as the source where it is exact, else no worse than K times the
+source's own error.
+
+Shapes, dtypes, integers, booleans, strings and the places of NaN and ±Inf must match exactly. Of inexact numbers the
+error against the float64 oracle is bounded norm-wise and over each tile of `TILE` elements by max(K · the source's
+error, a floor).
+
+The floor is 4·√d·u·max|y| with u the rounding unit and d the most roundings in a row that lead to the output: errors
+of random sign grow with √d (Higham & Mary 2019, doi:10.1137/18M1226312), and elementary functions of numeric
+libraries are good to 4u. An output that is only moved from inputs and weights has d = 0: it must be an exact copy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dragoman.ir.cases import digest
+from dragoman.ir.findings import OutputFinding, Status, Summary, describe_number
+from dragoman.ir.graph import Graph, Value
+from dragoman.ir.local import TILE, rounding_unit, special_values_differ, tile_maximum, tolerance_factor
+from dragoman.ir.types import DType, dtype_of
+
+_LIBRARY = 4.0  # units: the accuracy of elementary functions in numeric libraries
+_SELECTING = frozenset(
+    ("abs", "ceil", "clip", "constant", "floor", "iota", "max_pool", "maximum", "minimum", "neg", "pad", "reduce_max")
+) | frozenset(
+    ("reduce_min", "relu", "round", "scatter_elements", "scatter_nd", "sign", "sort", "topk", "triangle", "where")
+)  # computed without rounding, beside what only moves elements
+_REMEMBERED = 16  # elements of the oracle that a summary keeps
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output of a graph: its name, the most roundings in a row that lead to it, and the precision they are in."""
+
+    name: str
+    roundings: int
+    precision: DType
+
+
+def outputs_of(graph: Graph) -> list[Output]:
+    """The outputs of a graph with the depth and the narrowest float of what computes them. Linear in the graph."""
+    depth: dict[Value, int] = {}
+    narrowest: dict[Value, DType] = {}
+    for node in graph:
+        known = [v for v in node.operands if v is not None]
+        below = max((depth.get(v, 0) for v in known), default=0)
+        floats = [narrowest.get(v, v.type.dtype) for v in known if v.type.dtype.is_inexact]
+        for result in node.results:
+            dtype = result.type.dtype
+            depth[result] = below + (dtype.is_inexact and not (node.op.movement or node.op.name in _SELECTING))
+            narrowest[result] = max([dtype, *floats] if dtype.is_inexact else floats or [dtype], key=rounding_unit)
+    return [
+        Output(n, depth.get(v, 0), narrowest.get(v, v.type.dtype))
+        for n, v in zip(graph.output_names, graph.outputs, strict=True)
+    ]
+
+
+def judge(output: Output, oracle: Any, source: Any, candidate: Any) -> OutputFinding:
+    """One output of one case."""
+    return judge_draws(output, [(oracle, source, candidate)])
+
+
+def judge_draws(output: Output, draws: Sequence[tuple[Any, Any, Any]]) -> OutputFinding:
+    """One output over several draws of one shape, errors pooled; a draw is (oracle, source, candidate)."""
+    oracle, source, candidate = draws[0]
+    finding = OutputFinding(output.name, _type_text(source), draws=len(draws))
+    for _, s, c in draws:
+        reason = _form_differs(s, c)
+        if reason:
+            return replace(finding, status=Status.WRONG, reason=reason, excess=math.inf)
+    if not dtype_of(source).is_inexact:
+        return _judge_exact(finding, oracle, source, candidate)
+    for o, s, c in draws:
+        reason = _special_places_differ(wide(o), wide(s), wide(c))
+        if reason:
+            place = _special_place(wide(o), wide(c))
+            return replace(finding, status=Status.WRONG, reason=reason, excess=math.inf, **_shown(o, c, place))
+    return _judge_errors(finding, output, draws)
+
+
+def wide(x: Any) -> Any:
+    """The array in float64, or complex128."""
+    x = np.asarray(x)
+    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64, copy=False)
+
+
+def _type_text(x: Any) -> str:
+    return f"{dtype_of(x)}[{','.join(map(str, np.shape(x)))}]"
+
+
+def _form_differs(source: Any, candidate: Any) -> str:
+    source, candidate = np.asarray(source), np.asarray(candidate)
+    if source.shape != candidate.shape:
+        return f"the shape is {list(candidate.shape)}, not {list(source.shape)}"
+    if dtype_of(source) != dtype_of(candidate):
+        return f"the dtype is {dtype_of(candidate)}, not {dtype_of(source)}"
+    return ""
+
+
+# ---- exact outputs ------------------------------------------------------------------------------------
+
+
+def _judge_exact(finding: OutputFinding, oracle: Any, source: Any, candidate: Any) -> OutputFinding:
+    """Equal to the source, or, where source and oracle disagree, to the oracle."""
+    summary = Summary(digest=digest([source]))
+    unequal = np.asarray(source) != np.asarray(candidate)
+    if np.shape(oracle) == np.shape(source):
+        unequal &= np.asarray(oracle).astype(np.asarray(source).dtype) != np.asarray(candidate)
+    count = int(np.count_nonzero(unequal))
+    if not count:
+        return replace(finding, oracle=summary)
+    place = tuple(int(i) for i in np.argwhere(unequal)[0])
+    reason = f"{count} of {unequal.size} elements differ"
+    return replace(
+        finding, status=Status.WRONG, reason=reason, excess=math.inf, oracle=summary, **_shown(source, candidate, place)
+    )
+
+
+def _shown(expected: Any, got: Any, place: tuple[int, ...]) -> dict[str, Any]:
+    shown = {"expected": describe_number(np.asarray(expected)[place]), "got": describe_number(np.asarray(got)[place])}
+    return {"place": place, **shown}
+
+
+# ---- places of NaN and the infinities -----------------------------------------------------------------
+
+
+def _special_places_differ(oracle: Any, source: Any, candidate: Any) -> str:
+    """Where source and oracle agree, the candidate must; where they do not (overflow), it may be as either."""
+    if not special_values_differ(source, candidate) or not special_values_differ(oracle, candidate):
+        return ""
+    agree = _classes(source) == _classes(oracle)
+    off = agree & (_classes(candidate) != _classes(source))
+    neither = ~agree & (_classes(candidate) != _classes(source)) & (_classes(candidate) != _classes(oracle))
+    if not np.any(off | neither):
+        return ""
+    return special_values_differ(np.where(off | neither, source, 0), np.where(off | neither, candidate, 0))
+
+
+def _classes(x: Any) -> Any:
+    """0 for finite, 1 for NaN, 2 for +Inf, 3 for −Inf; of complex numbers only whether they are finite."""
+    if np.iscomplexobj(x):
+        return (~np.isfinite(x)).astype(np.int8)
+    return np.isnan(x) * 1 + np.isposinf(x) * 2 + np.isneginf(x) * 3
+
+
+def _special_place(oracle: Any, candidate: Any) -> tuple[int, ...]:
+    off = np.argwhere(_classes(oracle) != _classes(candidate))
+    return tuple(int(i) for i in off[0]) if len(off) else (0,) * np.ndim(oracle)
+
+
+# ---- errors -------------------------------------------------------------------------------------------
+
+
+def _judge_errors(finding: OutputFinding, output: Output, draws: Sequence[tuple[Any, Any, Any]]) -> OutputFinding:
+    dtype = max(dtype_of(draws[0][1]), output.precision, key=rounding_unit)
+    factor, unit = tolerance_factor(dtype), rounding_unit(dtype)
+    floor = _LIBRARY * math.sqrt(output.roundings) * unit
+    errors = [_errors(*(wide(x) for x in draw)) for draw in draws]
+    source = np.concatenate([e.source for e in errors])
+    candidate = np.concatenate([e.candidate for e in errors])
+    size = np.concatenate([e.size for e in errors])
+    norms = [float(np.linalg.norm(e)) for e in (source, candidate, size)]
+    allowed_norm = max(factor * norms[0], floor * norms[2])
+    # Draws are pooled tile by tile: the same place of each draw is one tile.
+    tiles = [np.max([tile_maximum(getattr(e, n)) for e in errors], axis=0) for n in ("source", "candidate", "size")]
+    allowed = np.maximum(factor * tiles[0], floor * tiles[2])
+    excess_norm, excess_tile = _ratio(norms[1], allowed_norm), _ratio(tiles[1], allowed)
+    largest = float(size.max(initial=0.0)) or 1.0
+    finding = replace(
+        finding,
+        factor=factor,
+        norm_source=norms[0] / (norms[2] or 1.0),
+        norm_candidate=norms[1] / (norms[2] or 1.0),
+        worst_source=float(source.max(initial=0.0)) / largest,
+        worst_candidate=float(candidate.max(initial=0.0)) / largest,
+        excess=max(float(excess_norm), float(excess_tile.max(initial=0.0))),
+        oracle=summarise(draws[0][0], allowed),
+    )
+    if finding.excess <= 1.0:
+        return finding
+    tile = int(np.argmax(excess_tile))
+    which, place = _worst(errors, tile, np.shape(draws[0][0]))
+    where = "in norm" if excess_norm >= excess_tile[tile] else f"in a tile of {min(TILE, errors[0].size.size)} elements"
+    reason = f"the error is {finding.excess:.3g} × what is allowed {where} (K={factor:g})"
+    return replace(finding, status=Status.WRONG, reason=reason, **_shown(draws[which][0], draws[which][2], place))
+
+
+@dataclass(frozen=True)
+class _Errors:
+    source: Any
+    candidate: Any
+    size: Any
+
+
+def _errors(oracle: Any, source: Any, candidate: Any) -> _Errors:
+    """Distances from the oracle, row-major; where the source overflows it is given the error it has elsewhere."""
+    finite = np.isfinite(oracle) & np.isfinite(candidate)
+    both = finite & np.isfinite(source)
+    with np.errstate(all="ignore"):
+        of_source = np.where(both, np.abs(source - oracle), 0.0).reshape(-1)
+        of_candidate = np.where(finite, np.abs(candidate - oracle), 0.0).reshape(-1)
+        size = np.where(finite, np.abs(oracle), 0.0).reshape(-1)
+    lost = (finite & ~both).reshape(-1)
+    if lost.any():
+        of_source[lost] = of_candidate[lost]
+    return _Errors(of_source, of_candidate, size)
+
+
+def _ratio(error: Any, allowed: Any) -> Any:
+    """error / allowed, with 0/0 = 0."""
+    error, allowed = np.asarray(error), np.asarray(allowed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(error == 0, 0.0, np.where(allowed == 0, np.inf, error / allowed))
+
+
+def _worst(errors: Sequence[_Errors], tile: int, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """The draw and the place of the largest error in a tile."""
+    pieces = [e.candidate[tile * TILE : (tile + 1) * TILE] for e in errors]
+    which = int(np.argmax([p.max(initial=0.0) for p in pieces]))
+    flat = tile * TILE + (int(np.argmax(pieces[which])) if pieces[which].size else 0)
+    return which, tuple(int(i) for i in np.unravel_index(flat, shape)) if shape else ()
+
+
+def summarise(oracle: Any, allowed: Any) -> Summary:
+    """What is remembered of an oracle's output; `allowed` is the bound of each tile."""
+    flat = wide(oracle).reshape(-1)
+    finite = np.isfinite(flat)
+    places = np.unique(np.linspace(0, max(flat.size - 1, 0), _REMEMBERED).astype(np.int64))[: flat.size]
+    return Summary(
+        norm=float(np.linalg.norm(np.abs(flat[finite]))),
+        special=tuple(int(np.count_nonzero(_classes(flat) == c)) for c in (1, 2, 3)),
+        places=tuple(int(p) for p in places),
+        values=tuple(describe_number(flat[p]) for p in places),
+        bounds=tuple(float(allowed[p // TILE]) for p in places),
+    )

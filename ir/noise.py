@@ -1,0 +1,150 @@
+"""What rounding alone does to a graph: a float64 run in which every number read and written is off by a random unit.
+
+Any evaluation in a precision with rounding unit u, in any order of summation, is the float64 one with each operand
+and result changed by a few u (backward error). The spread of such runs is the error that a correct program may have:
+the measure of conditioning (Parker 1997, Monte Carlo arithmetic). Numbers with at most 8 fractional bits are taken
+for exact (masks, indices, halves) and stay, so that comparisons with them do not flip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dragoman.ir.arithmetic import FLOAT64, Arithmetic, Array
+from dragoman.ir.graph import Graph, Node, Value
+from dragoman.ir.interpreter import Interpreter
+
+_EXACT_STEP = 256.0
+
+
+def shaken(x: Array, unit: float, rng: np.random.Generator) -> Array:
+    """Each element of a real or complex array off by ±unit of itself, at random; exact-looking ones as they are."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "fc" or not x.size:
+        return x
+    signs = rng.integers(0, 2, x.shape, np.int8) * np.int8(2) - np.int8(1)
+    with np.errstate(all="ignore"):
+        moved = x * (1.0 + unit * signs)
+        scaled = x * _EXACT_STEP
+        exact = (scaled == np.round(scaled)) | ~np.isfinite(x)
+    return np.where(exact, x, moved)
+
+
+class Noisy(Interpreter):
+    """A float64 run with operands and results shaken by `unit`. The insides of regions are run as they are."""
+
+    def __init__(self, graph: Graph, unit: float, seed: int = 0, arithmetic: Arithmetic = FLOAT64) -> None:
+        super().__init__(graph, arithmetic)
+        self._unit = unit
+        self._rng = np.random.default_rng(seed)
+
+    def run_node(self, node: Node, operands: Sequence[Array | None]) -> tuple[Array, ...]:
+        """Shake, run, shake."""
+        moved = [x if x is None else shaken(x, self._unit, self._rng) for x in operands]
+        return tuple(shaken(r, self._unit, self._rng) for r in super().run_node(node, moved))
+
+    def run_region(self, region: Graph, operands: Sequence[Array]) -> list[Array]:
+        """Without noise: a loop would shake its state at each turn, and its trip count with it."""
+        inner = Interpreter(region, self.m)
+        inner.symbols.update(self.symbols)
+        return inner.run(operands)
+
+
+def noisy_outputs(graph: Graph, inputs: Sequence[Any], unit: float, draws: int = 2, seed: int = 0) -> list[list[Array]]:
+    """The outputs of some noisy runs."""
+    return [Noisy(graph, unit, seed * 101 + d).run(inputs) for d in range(draws)]
+
+
+@dataclass(frozen=True)
+class Amplification:
+    """The node that magnifies relative errors most, and by how much."""
+
+    node: Node
+    factor: float
+
+
+class _Tracing(Noisy):
+    """Runs beside an exact run and notes how much each node magnifies the relative error of its operands."""
+
+    def __init__(self, graph: Graph, unit: float, seed: int) -> None:
+        super().__init__(graph, unit, seed)
+        self.worst: Amplification | None = None
+        self._exact: dict[Value, Array] = {}
+        self._error: dict[Value, float] = {}
+        self._left: dict[Value, int] = {}
+
+    def run(self, inputs: Sequence[Any]) -> list[Array]:
+        for value, given in zip(self.graph.inputs, inputs, strict=True):
+            self._exact[value] = self.m.embed(given, value.type.dtype)
+        return super().run(inputs)
+
+    def run_node(self, node: Node, operands: Sequence[Array | None]) -> tuple[Array, ...]:
+        results = super().run_node(node, operands)
+        known = [None if v is None else self._truth(v, x) for v, x in zip(node.operands, operands, strict=True)]
+        truth = Interpreter.run_node(self, node, known)
+        before = max((self._error.get(v, 0.0) for v in node.operands if v is not None), default=0.0)
+        for value, result, exact in zip(node.results, results, truth, strict=True):
+            self._exact[value] = exact
+            after = self._error[value] = relative_distance(result, exact)
+            factor = after / max(before, self._unit)
+            if self.worst is None or factor > self.worst.factor:
+                self.worst = Amplification(node, factor)
+        self._release(node)
+        return results
+
+    def _truth(self, value: Value, noisy: Array) -> Array:
+        return self._exact.get(value, noisy)  # a weight is the same in both
+
+    def _release(self, node: Node) -> None:
+        for value in {v for v in node.operands if v is not None and v in self._exact}:
+            left = self._left.setdefault(value, len(value.users)) - 1
+            self._left[value] = left
+            if left == 0:
+                del self._exact[value]
+
+
+def most_amplifying(graph: Graph, inputs: Sequence[Any], unit: float, seed: int = 0) -> Amplification | None:
+    """Where a graph is most sensitive on these inputs; None for a graph without nodes."""
+    tracing = _Tracing(graph, unit, seed)
+    tracing.run(inputs)
+    return tracing.worst
+
+
+def relative_distance(x: Array, exact: Array) -> float:
+    """The Euclidean distance over the norm, where both are finite; 1 for equal-sized integers that differ anywhere."""
+    if exact.dtype.kind not in "fc":
+        return float(not np.array_equal(x, exact))
+    if x.shape != exact.shape:
+        return 1.0
+    finite = np.isfinite(x) & np.isfinite(exact)
+    norm = float(np.linalg.norm(np.abs(exact[finite])))
+    return float(np.linalg.norm(np.abs(x[finite] - exact[finite]))) / norm if norm else 0.0
+
+
+def spread(exact: Sequence[Array], noisy: Sequence[Sequence[Array]]) -> list[Any]:
+    """For each output, element by element, the largest distance of a noisy run from the exact one.
+
+    Integers and booleans: whether any run differs. An output whose shape depends on the noise counts as infinitely
+    spread.
+    """
+    return [_spread_one(e, [run[i] for run in noisy]) for i, e in enumerate(exact)]
+
+
+def _spread_one(exact: Array, runs: Sequence[Array]) -> Any:
+    exact = np.asarray(exact)
+    total = np.zeros(exact.shape)
+    for run in runs:
+        if run.shape != exact.shape:
+            return np.full(exact.shape, np.inf)
+        if exact.dtype.kind in "fc":
+            with np.errstate(all="ignore"):
+                distance = np.abs(run - exact)
+            total = np.maximum(total, np.where(np.isfinite(distance), distance, 0.0))
+            total[np.isfinite(run) != np.isfinite(exact)] = np.inf
+        else:
+            total = np.maximum(total, (run != exact).astype(np.float64))
+    return total
