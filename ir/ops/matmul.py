@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -114,14 +114,15 @@ class Einsum(Op, name="einsum"):
         return TensorType(xs[0].dtype, tuple(extents[letter] for letter in result))
 
     def reference(self, m: Arithmetic, *xs: Array) -> Array:
-        """Two operands at a time, from the left, dropping letters as soon as nothing needs them."""
+        """Two operands at a time, from the left, as matrix products; letters go as soon as nothing needs them."""
         terms, result = spelled_out(self.equation, [len(x.shape) for x in xs])
-        term, total = terms[0], xs[0]
+        extents = letter_extents(terms, [x.shape for x in xs])
+        term, total = _reduced(m, terms[0], xs[0], "".join(terms[1:]) + result)
         for index, (other, y) in enumerate(zip(terms[1:], xs[1:], strict=True), 2):
-            kept = _kept(term + other, "".join(terms[index:]) + result)
-            total = m.einsum(f"{term},{other}->{kept}", total, y)
-            term = kept
-        return m.einsum(f"{term}->{result}", total) if term != result else total
+            needed = "".join(terms[index:]) + result
+            pair = (_reduced(m, term, total, other + needed), _reduced(m, other, y, term + needed))
+            term, total = _multiplied(m, *pair[0], *pair[1], needed, extents)
+        return m.move(lambda a: a.transpose([term.index(c) for c in result]), total)
 
     def decompose(self, b: Builder, *xs: Value) -> Value:
         """Diagonals, sums over letters of one operand, then batched matrix products."""
@@ -186,8 +187,37 @@ def letter_extents(terms: Sequence[str], shapes: Sequence[Sequence[Dim]]) -> dic
     return extents
 
 
-def _kept(present: str, needed: str) -> str:
-    return "".join(dict.fromkeys(c for c in present if c in needed))
+def _roles(term: str, other: str, needed: str) -> tuple[str, str, str, str]:
+    """Letters of a matrix product: batch (both sides, needed), summed (both, not needed), rows, columns (one side)."""
+    batch = "".join(c for c in term if c in other and c in needed)
+    summed = "".join(c for c in term if c in other and c not in needed)
+    return batch, summed, "".join(c for c in term if c not in other), "".join(c for c in other if c not in term)
+
+
+def _reduced(m: Arithmetic, term: str, x: Array, needed: str) -> tuple[str, Array]:
+    """`x` on its diagonal where a letter repeats, summed over letters that nothing else needs."""
+    kept = "".join(dict.fromkeys(c for c in term if c in needed))
+    return kept, x if kept == term else m.einsum(f"{term}->{kept}", x)
+
+
+def _multiplied(
+    m: Arithmetic, term: str, x: Array, other: str, y: Array, needed: str, extents: dict[str, Dim]
+) -> tuple[str, Array]:
+    """One batched matrix product."""
+    batch, summed, rows, columns = _roles(term, other, needed)
+    result = batch + rows + columns
+
+    def matrix(letters: str, groups: tuple[str, str, str]) -> Callable[[Any], Any]:
+        order = "".join(groups)
+        full = [int(extents[c]) for c in order]
+        *lead, first, second = [int(extents[c]) for c in groups[0]] + [
+            int(product(extents[c] for c in group)) for group in groups[1:]
+        ]
+        spread = [letters.index(c) for c in order]
+        return lambda a: np.broadcast_to(a.transpose(spread), full).reshape(*lead, first, second)
+
+    z = m.matmul(m.move(matrix(term, (batch, rows, summed)), x), m.move(matrix(other, (batch, summed, columns)), y))
+    return result, m.move(lambda a: a.reshape([int(extents[c]) for c in result]), z)
 
 
 def _alone(b: Builder, term: str, x: Value, needed: str) -> tuple[str, Value]:
@@ -207,11 +237,8 @@ def _alone(b: Builder, term: str, x: Value, needed: str) -> tuple[str, Value]:
 def _contract(
     b: Builder, term: str, x: Value, other: str, y: Value, needed: str, extents: dict[str, Dim]
 ) -> tuple[str, Value]:
-    """One batched matrix product: letters are batch (both, needed), summed (both, not needed), or of one side only."""
-    batch = "".join(c for c in term if c in other and c in needed)
-    summed = "".join(c for c in term if c in other and c not in needed)
-    rows = "".join(c for c in term if c not in other)
-    columns = "".join(c for c in other if c not in term)
+    """One batched matrix product."""
+    batch, summed, rows, columns = _roles(term, other, needed)
     x = _matrix(b, term, x, (batch, rows, summed), extents)
     y = _matrix(b, other, y, (batch, summed, columns), extents)
     result = batch + rows + columns

@@ -77,8 +77,8 @@ class Resize(Op, name="resize"):
         require(len(self.scales) == len(extents), f"scales has {len(self.scales)} entries, not {len(extents)}")
         for scale, extent, size in zip(self.scales, extents, self.sizes, strict=True):
             require(scale > 0, f"the scale {scale} is not positive")
-            known = isinstance(extent, int) and isinstance(size, int)
-            require(not known or abs(extent * scale - size) <= 1, f"{extent} scaled by {scale} is not near {size}")
+            if isinstance(extent, int) and isinstance(size, int):
+                require(abs(extent * scale - size) <= 1, f"{extent} scaled by {scale} is not near {size}")
 
     def reference(self, m: Arithmetic, x: Array) -> Array:
         """A weighted sum of gathered elements along each axis whose extent or places change."""
