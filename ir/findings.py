@@ -157,19 +157,23 @@ class FiringLike(Protocol):
 
 def tally(firings: Iterable[FiringLike], unchecked: Mapping[str, int] | None = None) -> tuple[RuleProofs, ...]:
     """Firings that took effect, counted by rule; `unchecked` counts those that nothing looked at."""
-    counts: dict[str, list[int]] = {}
-    reasons: dict[str, dict[str, None]] = {}
+    missed = dict(unchecked or {})
+    proven, local = dict.fromkeys(missed, 0), dict.fromkeys(missed, 0)
+    reasons: dict[str, dict[str, None]] = {r: {} for r in missed}
     for firing in firings:
-        if not firing.accepted:
-            continue
-        count = counts.setdefault(firing.rule, [0, 0, 0])
-        count[0] += 1
-        count[1 if firing.proven else 2] += 1
-        if not firing.proven:
-            reasons.setdefault(firing.rule, {})[firing.exact] = None
-    for rule, missed in (unchecked or {}).items():
-        counts.setdefault(rule, [0, 0, 0])[0] += missed
-    return tuple(RuleProofs(r, *counts[r], tuple(reasons.get(r, ()))) for r in sorted(counts))
+        if firing.accepted:
+            reason = reasons.setdefault(firing.rule, {})
+            proven.setdefault(firing.rule, 0)
+            local.setdefault(firing.rule, 0)
+            if firing.proven:
+                proven[firing.rule] += 1
+            else:
+                local[firing.rule] += 1
+                reason[firing.exact] = None
+    return tuple(
+        RuleProofs(r, proven[r] + local[r] + missed.get(r, 0), proven[r], local[r], tuple(reasons[r]))
+        for r in sorted(reasons)
+    )
 
 
 @dataclass(frozen=True)
