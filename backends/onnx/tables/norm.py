@@ -1,0 +1,127 @@
+"""Normalisations that ONNX has whole. A missing scale or bias, where ONNX demands one, is a constant of ones or zeros."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dragoman.backends.onnx.emitter import Emitter
+from dragoman.backends.onnx.table import Where, all_of, emits, requires
+from dragoman.ir.dims import Dim
+from dragoman.ir.graph import Node, Value
+from dragoman.ir.op import normal_axis
+from dragoman.ir.types import F16, F32, DType
+
+
+def _operand(node: Node, index: int) -> Value | None:
+    return node.operands[index] if index < len(node.operands) else None
+
+
+def _input(node: Node) -> Value:
+    x = node.operands[0]
+    assert x is not None
+    return x
+
+
+def filled(e: Emitter, number: float, shape: tuple[Dim, ...], dtype: DType) -> str:
+    """A constant tensor of one number; the extents are known."""
+    return e.constant(np.full([int(d) for d in shape], number).astype(dtype.numpy), dtype)
+
+
+def _channels_second(node: Node, opset: int) -> str | None:
+    op: Any = node.op
+    return None if normal_axis(op.axis, _input(node).type.rank) == 1 else "ONNX wants the channels at axis 1"
+
+
+def _known(what: str, axis: int, until: int | None) -> Where:
+    """Accept a node whose `what` operands, where they are left out, have extents that are numbers."""
+
+    def where(node: Node, opset: int) -> str | None:
+        op: Any = node.op
+        x = _input(node).type
+        given = all(_operand(node, i) is not None for i in range(1, 1 + (2 if until else 1)))
+        wanted = x.shape[axis:until] if until else x.shape[normal_axis(op.axis, x.rank) :]
+        return None if given or all(isinstance(d, int) for d in wanted) else f"{what} of a dynamic extent"
+
+    return where
+
+
+def _single_precision(node: Node, opset: int) -> str | None:
+    # LayerNormalization computes its statistics in f32 (stash_type); in f64 they would lose half their digits.
+    dtype = _input(node).type.dtype
+    return None if dtype.bits <= F32.bits else "the statistics would be computed in f32"
+
+
+@emits("batch_norm", where=all_of(_channels_second, requires("BatchNormalization")))
+def batch_norm(e: Emitter, node: Node, *operands: Value) -> str:
+    """BatchNormalization for inference."""
+    op: Any = node.op
+    return e.op("BatchNormalization", *operands, epsilon=float(op.epsilon))
+
+
+def _layer_norm(node: Node, opset: int) -> str | None:
+    return _single_precision(node, opset) or requires("LayerNormalization")(node, opset)
+
+
+@emits("layer_norm", where=all_of(_layer_norm, _known("a scale", 0, None)))
+def layer_norm(e: Emitter, node: Node, x: Value, scale: Value | None = None, bias: Value | None = None) -> str:
+    """LayerNormalization."""
+    op: Any = node.op
+    axis = normal_axis(op.axis, x.type.rank)
+    ones: Value | str = scale if scale is not None else filled(e, 1.0, x.type.shape[axis:], x.type.dtype)
+    return e.op("LayerNormalization", x, ones, bias, axis=axis, epsilon=float(op.epsilon))
+
+
+def _rms_norm(node: Node, opset: int) -> str | None:
+    return _single_precision(node, opset) or requires("RMSNormalization")(node, opset)
+
+
+@emits("rms_norm", since=23, where=all_of(_rms_norm, _known("a scale", 0, None)))
+def rms_norm(e: Emitter, node: Node, x: Value, scale: Value | None = None) -> str:
+    """RMSNormalization."""
+    op: Any = node.op
+    axis = normal_axis(op.axis, x.type.rank)
+    ones: Value | str = scale if scale is not None else filled(e, 1.0, x.type.shape[axis:], x.type.dtype)
+    return e.op("RMSNormalization", x, ones, axis=axis, epsilon=float(op.epsilon))
+
+
+def _per_channel(e: Emitter, x: Value, scale: Value | None, bias: Value | None) -> tuple[Value | str, Value | str]:
+    channels = (x.type.shape[1],)
+    ones: Value | str = scale if scale is not None else filled(e, 1.0, channels, x.type.dtype)
+    zeros: Value | str = bias if bias is not None else filled(e, 0.0, channels, x.type.dtype)
+    return ones, zeros
+
+
+def _is_image(node: Node, opset: int) -> str | None:
+    return None if _input(node).type.rank >= 3 else "ONNX wants spatial axes"
+
+
+# Before opset 21 GroupNormalization took a scale per group, which nobody has.
+@emits(
+    "group_norm",
+    since=21,
+    where=all_of(_channels_second, _is_image, _known("scale and bias", 1, 2), requires("GroupNormalization")),
+)
+def group_norm(e: Emitter, node: Node, x: Value, scale: Value | None = None, bias: Value | None = None) -> str:
+    """GroupNormalization."""
+    op: Any = node.op
+    given = _per_channel(e, x, scale, bias)
+    return e.op("GroupNormalization", x, *given, epsilon=float(op.epsilon), num_groups=op.groups)
+
+
+def _half_or_single(node: Node, opset: int) -> str | None:
+    dtype = _input(node).type.dtype
+    return None if dtype in (F16, F32) else f"ONNX Runtime has no InstanceNormalization on {dtype}"
+
+
+@emits(
+    "instance_norm",
+    where=all_of(
+        _channels_second, _is_image, _known("scale and bias", 1, 2), _half_or_single, requires("InstanceNormalization")
+    ),
+)
+def instance_norm(e: Emitter, node: Node, x: Value, scale: Value | None = None, bias: Value | None = None) -> str:
+    """InstanceNormalization."""
+    op: Any = node.op
+    return e.op("InstanceNormalization", x, *_per_channel(e, x, scale, bias), epsilon=float(op.epsilon))
