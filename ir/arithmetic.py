@@ -16,14 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from dragoman.ir.errors import Inexact as Inexact
 from dragoman.ir.types import BF16, F16, F32, DType
 
 Array = Any  # a NumPy array, or the representation an arithmetic has of one
 Axes = Sequence[int] | int | None
-
-
-class Inexact(Exception):
-    """An exact arithmetic met something that it cannot express, such as rounding; the reason is the message."""
 
 
 class Arithmetic:

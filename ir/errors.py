@@ -8,12 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+
+def printable(text: str) -> str:
+    """Text from a model made safe for a terminal: control characters, direction marks and surrogates are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class DragomanError(Exception):
     """Base of the tree. `exit_code` is the process status of `dragoman …` when this ends it."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        # Messages quote names from models: what reaches a terminal must not steer it.
+        return "\n".join(printable(line) for line in super().__str__().split("\n"))
 
 
 class UsageError(DragomanError):
@@ -39,30 +51,44 @@ class Occurrence:
     reason: str = ""
 
     def __str__(self) -> str:
-        row = f"  {self.operator:<32} {self.count:>4}×   {self.module or '(top level)':<36} {self.line}"
+        operator, module, line = (printable(text) for text in (self.operator, self.module, self.line))
+        row = f"  {operator:<32} {self.count:>4}×   {module or '(top level)':<36} {line}"
         return row.rstrip() + (f"\n      {self.reason}" if self.reason else "")
 
 
-class ImportRefused(Unsupported):
+class _Listed(Unsupported):
+    """A refusal that lists every operator in its way."""
+
+    def __init__(self, head: str, occurrences: Sequence[Occurrence], advice: str) -> None:
+        self.occurrences = tuple(occurrences)
+        super().__init__("\n".join([head, *map(str, self.occurrences), *([advice] if advice else [])]))
+
+
+class ImportRefused(_Listed):
     """A frontend met operators that it cannot translate; `occurrences` lists every one of them."""
 
     def __init__(self, occurrences: Sequence[Occurrence], advice: str = "") -> None:
-        self.occurrences = tuple(occurrences)
-        kinds = len(self.occurrences)
-        head = f"{kinds} operator{'s have' if kinds != 1 else ' has'} no translation yet"
-        body = "\n".join(str(o) for o in self.occurrences)
-        super().__init__(f"{head}\n{body}" + (f"\n{advice}" if advice else ""))
+        self.advice = advice
+        super().__init__(f"{_operators(len(occurrences), 'has', 'have')} no translation yet", occurrences, advice)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ImportRefused, (self.occurrences, self.advice)
 
 
-class EmitRefused(Unsupported):
+class EmitRefused(_Listed):
     """A backend met operators that it cannot emit for the chosen target; `occurrences` lists them all."""
 
     def __init__(self, target: str, occurrences: Sequence[Occurrence], advice: str = "") -> None:
-        self.occurrences = tuple(occurrences)
-        body = "\n".join(str(o) for o in self.occurrences)
-        super().__init__(
-            f"{target} cannot express {len(self.occurrences)} kind(s) of operator\n{body}\n{advice}".rstrip()
-        )
+        self.target, self.advice = target, advice
+        head = f"{_operators(len(occurrences), 'cannot', 'cannot')} be expressed in {target}"
+        super().__init__(head, occurrences, advice)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EmitRefused, (self.target, self.occurrences, self.advice)
+
+
+def _operators(count: int, one: str, many: str) -> str:
+    return f"1 operator {one}" if count == 1 else f"{count} operators {many}"
 
 
 class DimensionPinned(Unsupported):
@@ -109,3 +135,7 @@ class OutputError(DragomanError):
     """The result could not be written: the folder is missing, not writable, or the disk is full."""
 
     exit_code = 2
+
+
+class Inexact(DragomanError):
+    """An exact arithmetic met something that it cannot express, such as rounding: the proof must go another way."""

@@ -6,16 +6,17 @@ Shapes are tuples of dims (`dragoman.ir.dims`). Nothing here knows a framework.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from dragoman.ir.dims import Dim, DimExpr, Symbol, parse_dim, product, same, substitute, symbols
+from dragoman.ir.dims import Dim, DimExpr, Symbol, bounds, parse_dim, product, same, substitute, symbols
 from dragoman.ir.errors import Malformed, TypeRuleError
 
 Shape = tuple[Dim, ...]
@@ -38,6 +39,9 @@ class DType:
 
     def __repr__(self) -> str:
         return self.name.upper()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return parse_dtype, (self.name,)  # one object for each, in a copy and in another process too
 
     @property
     def is_float(self) -> bool:
@@ -96,13 +100,18 @@ DTYPES: dict[str, DType] = {
         *(F8E4M3FN, F8E5M2, F16, BF16, F32, F64, C64, C128, STRING),
     )
 }
+_LARGEST = 2**63 - 1
 _BY_NUMPY = {d.numpy: d for d in DTYPES.values()}
 
 
 def dtype_of(array_or_dtype: Any) -> DType:
     """The element type of a NumPy array or dtype. Raises TypeRuleError for one that the IR does not have."""
-    numpy = np.dtype(getattr(array_or_dtype, "dtype", array_or_dtype))
-    if numpy.kind in "US":
+    try:
+        given = array_or_dtype
+        numpy = np.dtype(given if isinstance(given, type) else getattr(given, "dtype", given))
+    except TypeError:
+        raise TypeRuleError(f"{array_or_dtype!r} is neither a NumPy array nor a NumPy dtype") from None
+    if numpy.kind in "USOT":
         return STRING
     found = _BY_NUMPY.get(numpy.newbyteorder("=") if numpy.byteorder in "<>" else numpy)
     if found is None:
@@ -114,32 +123,52 @@ def parse_dtype(name: str) -> DType:
     """The element type of that name. Raises Malformed with the list of names."""
     found = DTYPES.get(name)
     if found is None:
-        raise Malformed(f"{name!r} is not an element type; those are {', '.join(DTYPES)}")
+        raise Malformed(f"{name[:40]!r} is not an element type; those are {', '.join(DTYPES)}")
     return found
 
 
 @dataclass(frozen=True)
 class TensorType:
-    """An element type and a shape."""
+    """An element type and a shape. Raises TypeRuleError for an extent that is not an integer in 0..2^63−1."""
 
     dtype: DType
     shape: Shape
 
-    def __str__(self) -> str:
+    def __post_init__(self) -> None:
+        if not all(type(d) is int and 0 <= d <= _LARGEST for d in self.shape):
+            object.__setattr__(self, "shape", tuple(_extent(d) for d in self.shape))
+
+    # Types are the keys of every cache: their hash, text and staticness are worked out once.
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.dtype, self.shape))
+
+    @cached_property
+    def _text(self) -> str:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+    def __str__(self) -> str:
+        return self._text
 
     def __repr__(self) -> str:
         return f"TensorType({self})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TensorType, (self.dtype, self.shape)  # a cached hash is of no use to another process
+
+    @cached_property
+    def is_static(self) -> bool:
+        """Whether every dimension is a number."""
+        return not any(isinstance(d, DimExpr) for d in self.shape)
 
     @property
     def rank(self) -> int:
         """Number of dimensions."""
         return len(self.shape)
-
-    @property
-    def is_static(self) -> bool:
-        """Whether every dimension is a number."""
-        return not any(isinstance(d, DimExpr) for d in self.shape)
 
     @property
     def size(self) -> Dim:
@@ -160,11 +189,27 @@ class TensorType:
 
     def symbols(self) -> dict[str, Symbol]:
         """The symbols of the shape, by name."""
-        found: dict[str, Symbol] = {}
-        for d in self.shape:
-            if isinstance(d, DimExpr):
-                found.update(symbols(d))
-        return found
+        return dict(self._symbols)
+
+    @cached_property
+    def _symbols(self) -> dict[str, Symbol]:
+        return {name: s for d in self.shape if isinstance(d, DimExpr) for name, s in symbols(d).items()}
+
+
+def _extent(dim: Any) -> Dim:
+    if isinstance(dim, DimExpr):
+        if bounds(dim)[1] < 0:
+            raise TypeRuleError(f"the extent {dim} is negative for every value of its symbols")
+        return dim
+    try:
+        extent = operator.index(dim)
+    except TypeError:
+        raise TypeRuleError(f"an extent is an integer or a dimension expression, not {dim!r}") from None
+    if not 0 <= extent <= _LARGEST:
+        raise TypeRuleError(
+            f"the extent {extent} is negative" if extent < 0 else f"the extent {extent} is above 2^63 - 1"
+        )
+    return extent
 
 
 def same_shape(a: Shape, b: Shape) -> bool:
@@ -174,7 +219,7 @@ def same_shape(a: Shape, b: Shape) -> bool:
 
 def same_type(a: TensorType, b: TensorType) -> bool:
     """Whether two types are equal for every value of their symbols."""
-    return a.dtype == b.dtype and same_shape(a.shape, b.shape)
+    return a is b or (a.dtype == b.dtype and same_shape(a.shape, b.shape))
 
 
 @lru_cache(maxsize=65536)
@@ -197,7 +242,8 @@ def _broadcast_dim(a: Dim, b: Dim, shapes: tuple[Shape, ...]) -> Dim:
     if (isinstance(b, int) and b == 1) or same(a, b):
         return a
     listed = " and ".join("[" + ",".join(map(str, s)) + "]" for s in shapes)
-    raise TypeRuleError(f"{listed} do not broadcast: {a} against {b}")
+    ranges = " (one name with two ranges)" if str(a) == str(b) else ""
+    raise TypeRuleError(f"{listed} do not broadcast: {a} against {b}{ranges}")
 
 
 _TYPE = re.compile(r"\s*(\w+)\s*\[(.*)\]\s*", re.DOTALL)
@@ -207,7 +253,8 @@ def parse_type(text: str, known: Mapping[str, Symbol] | None = None) -> TensorTy
     """Read `f32[batch,2*seq]`. Symbols in `known` keep their ranges. Raises Malformed."""
     found = _TYPE.fullmatch(text)
     if not found:
-        raise Malformed(f"{text!r} is not a type: write dtype[dims], such as f32[batch,3,224,224]")
+        brief = repr(text if len(text) <= 80 else text[:77] + "...")
+        raise Malformed(f"{brief} is not a type: write dtype[dims], such as f32[batch,3,224,224]")
     body = found.group(2).strip()
     return TensorType(parse_dtype(found.group(1)), tuple(parse_dim(d, known) for d in split_dims(body)) if body else ())
 

@@ -1,14 +1,18 @@
 """Where the numbers of a model are: a small protocol that tells dtype, shape and size without touching the bytes.
 
-`ArrayWeight` holds a NumPy array, `FileWeight` a range of a file (memory-mapped on use), `FrameworkWeight` a framework's tensor
-through a callable that views it without a copy, `ComputedWeight` a value that is computed when it is asked for and not
-kept. Writers stream `Weight.array()` one weight at a time, so a conversion never holds a second copy of a model.
+`ArrayWeight` holds a NumPy array, `FileWeight` a range of a file (memory-mapped on use), `FrameworkWeight` a tensor of
+a framework through a callable that views it without a copy, `ComputedWeight` a value computed when it is asked for and
+not kept. Writers stream `Weight.array()` one weight at a time: a conversion never holds a second copy of a model.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import math
+import mmap
+import os
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -16,10 +20,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from dragoman.ir.errors import Malformed
+from dragoman.ir.errors import Malformed, UnsafeInput, UsageError
 from dragoman.ir.types import DType, TensorType, dtype_of
 
 Array = NDArray[Any]
+_PIECE = 1 << 24  # bytes hashed at a time
 
 
 @runtime_checkable
@@ -46,29 +51,44 @@ class Weight(Protocol):
         ...
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    total = 1
-    for extent in shape:
-        total *= extent
-    return total
-
-
 def weight_type(weight: Weight) -> TensorType:
     """The type of the value that a weight provides."""
     return TensorType(weight.dtype, tuple(weight.shape))
 
 
 def fingerprint(weight: Weight) -> str:
-    """SHA-256 over dtype, shape and bytes; reads the weight once, in pieces of 16 MiB."""
-    digest = hashlib.sha256(f"{weight.dtype}{weight.shape}".encode())
-    flat = np.ascontiguousarray(weight.array()).reshape(-1)
-    if flat.dtype == np.object_:
-        digest.update(repr(flat.tolist()).encode())
-        return digest.hexdigest()
-    raw = flat.view(np.uint8)
-    for start in range(0, raw.size, 1 << 24):
-        digest.update(raw[start : start + (1 << 24)].data)
+    """SHA-256 over dtype, shape and elements: equal for equal weights of any kind, byte order or memory layout."""
+    shape = ",".join(str(int(extent)) for extent in weight.shape)
+    digest = hashlib.sha256(f"{weight.dtype}[{shape}]".encode())
+    for piece in _pieces(weight.array()):
+        if weight.dtype.kind == "string":
+            for text in piece.tolist():
+                raw = text if isinstance(text, bytes) else str(text).encode("utf-8", "surrogatepass")
+                digest.update(len(raw).to_bytes(8, "little") + raw)
+        else:
+            digest.update(
+                (pack_nibbles(piece) if weight.dtype.bits == 4 else _little_endian(piece)).view(np.uint8).data
+            )
     return digest.hexdigest()
+
+
+def _pieces(array: Array) -> Iterator[Array]:
+    """The elements in row-major order, without a second copy of them all."""
+    step = max(_PIECE // max(array.itemsize, 1), 1)
+    flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
+    for start in range(0, array.size, step):
+        yield np.asarray(flat[start : start + step])
+
+
+def _little_endian(array: Array) -> Array:
+    return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+
+
+def _checked(array: Array, dtype: DType, shape: tuple[int, ...], kind: str) -> Array:
+    if tuple(array.shape) != tuple(shape) or dtype_of(array) != dtype:
+        given, declared = (f"{d}{list(s)}" for d, s in ((dtype_of(array), array.shape), (dtype, shape)))
+        raise Malformed(f"a weight {kind} is {given}, declared {declared}")
+    return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +96,12 @@ class ArrayWeight:
     """A weight that is a NumPy array in memory."""
 
     values: Array
+
+    def __post_init__(self) -> None:
+        native = np.asarray(self.values)
+        if not native.dtype.isnative:
+            native = native.astype(native.dtype.newbyteorder("="))
+        object.__setattr__(self, "values", native)
 
     @property
     def dtype(self) -> DType:
@@ -89,7 +115,7 @@ class ArrayWeight:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the elements."""
+        """Bytes of the elements, 4-bit ones counted as packed."""
         return self.dtype.nbytes(self.values.size)
 
     def array(self) -> Array:
@@ -101,7 +127,9 @@ class ArrayWeight:
 class FileWeight:
     """A weight in a range of a file, memory-mapped when asked for and released with the array.
 
-    `offset` is in bytes. Raises Malformed if the file ends before the weight does.
+    `offset` is in bytes; elements are little-endian, row-major, 4-bit ones packed low nibble first. Raises Malformed if
+    the file ends before the weight does, and UnsafeInput for what is not a regular file. Which links a path may pass
+    through is for the reader of the model to decide.
     """
 
     path: Path
@@ -111,25 +139,45 @@ class FileWeight:
 
     def __post_init__(self) -> None:
         if self.offset < 0 or any(extent < 0 for extent in self.shape):
-            raise Malformed(f"{self.path}: a weight at offset {self.offset} with shape {self.shape} cannot be")
+            raise Malformed(f"{self.path}: a weight at offset {self.offset} with shape {list(self.shape)} cannot be")
+        if self.dtype.kind == "string":
+            raise Malformed(f"{self.path}: strings have no fixed width and are not read from a range of a file")
 
     @property
     def nbytes(self) -> int:
         """Bytes of the elements."""
-        return self.dtype.nbytes(_count(self.shape))
+        return self.dtype.nbytes(math.prod(self.shape))
 
     def array(self) -> Array:
         """A read-only view of the mapped file."""
-        available = self.path.stat().st_size
-        if self.offset + self.nbytes > available:
-            raise Malformed(f"{self.path} has {available} bytes; a weight needs {self.offset}+{self.nbytes}")
-        count = _count(self.shape)
-        if count == 0:
-            return np.zeros(self.shape, self.dtype.numpy)
-        raw = np.memmap(self.path, np.uint8, "r", self.offset, (self.nbytes,))
+        count = math.prod(self.shape)
+        raw = self._mapped()
         if self.dtype.bits == 4:
             return unpack_nibbles(raw, count, self.dtype).reshape(self.shape)
-        return raw.view(self.dtype.numpy).reshape(self.shape)
+        if self.dtype.kind == "bool":
+            return (raw != 0).reshape(self.shape)  # a byte above 1 is true as well
+        return raw.view(self.dtype.numpy.newbyteorder("<")).astype(self.dtype.numpy, copy=False).reshape(self.shape)
+
+    def _mapped(self) -> Array:
+        try:
+            # Without O_NONBLOCK, opening a pipe that somebody put in the file's place would wait for ever.
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise UsageError(f"the weights in {self.path} cannot be read: {error.strerror}") from None
+        try:
+            state = os.fstat(descriptor)
+            if not stat.S_ISREG(state.st_mode):
+                raise UnsafeInput(f"{self.path} holds weights but is not a regular file")
+            if self.offset + self.nbytes > state.st_size:
+                need = f"a weight of {self.nbytes} bytes at {self.offset}"
+                raise Malformed(f"{self.path} has {state.st_size} bytes, too few for {need}")
+            if self.nbytes == 0:
+                return np.zeros(0, np.uint8)
+            page = self.offset - self.offset % mmap.ALLOCATIONGRANULARITY
+            mapped = mmap.mmap(descriptor, self.offset - page + self.nbytes, access=mmap.ACCESS_READ, offset=page)
+        finally:
+            os.close(descriptor)
+        return np.frombuffer(mapped, np.uint8, self.nbytes, self.offset - page)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +191,11 @@ class FrameworkWeight:
     @property
     def nbytes(self) -> int:
         """Bytes of the elements."""
-        return self.dtype.nbytes(_count(self.shape))
+        return self.dtype.nbytes(math.prod(self.shape))
 
     def array(self) -> Array:
-        """The elements as the framework holds them."""
-        return self.view()
+        """The elements as the framework holds them. Raises Malformed if they are not of the declared type."""
+        return _checked(self.view(), self.dtype, self.shape, "of a framework")
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,14 +209,11 @@ class ComputedWeight:
     @property
     def nbytes(self) -> int:
         """Bytes of the elements."""
-        return self.dtype.nbytes(_count(self.shape))
+        return self.dtype.nbytes(math.prod(self.shape))
 
     def array(self) -> Array:
         """Compute the elements. Raises Malformed if they have another shape or dtype than declared."""
-        result = self.compute()
-        if tuple(result.shape) != self.shape or dtype_of(result) != self.dtype:
-            raise Malformed(f"a computed weight is {dtype_of(result)}{result.shape}, declared {self.dtype}{self.shape}")
-        return result
+        return _checked(self.compute(), self.dtype, self.shape, "that is computed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +227,7 @@ class AbsentWeight:
     @property
     def nbytes(self) -> int:
         """Bytes of the elements."""
-        return self.dtype.nbytes(_count(self.shape))
+        return self.dtype.nbytes(math.prod(self.shape))
 
     def array(self) -> Array:
         """Raises Malformed: there are no elements."""
@@ -191,11 +236,10 @@ class AbsentWeight:
 
 def unpack_nibbles(raw: Array, count: int, dtype: DType) -> Array:
     """`count` 4-bit integers from bytes, low nibble first."""
-    low, high = raw & 0x0F, raw >> 4
-    nibbles = np.stack([low, high], axis=-1).reshape(-1)[:count].astype(np.int8)
-    if dtype.kind == "int":
-        nibbles = np.where(nibbles > 7, nibbles - 16, nibbles).astype(np.int8)
-    return nibbles.astype(dtype.numpy)
+    nibbles = np.empty((raw.size, 2), np.uint8)
+    nibbles[:, 0], nibbles[:, 1] = raw & 0x0F, raw >> 4
+    flat = nibbles.reshape(-1)[:count]
+    return (((flat ^ 8).view(np.int8) - 8) if dtype.kind == "int" else flat).astype(dtype.numpy)
 
 
 def pack_nibbles(values: Array) -> Array:
