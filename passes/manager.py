@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from dragoman.ir.collector import calm_collector
 from dragoman.ir.graph import Graph
 from dragoman.ir.verify import Level, anything, verify
 from dragoman.passes.rewrite import Checker, Rule, apply_rules
@@ -70,6 +71,12 @@ def run_passes(
 ) -> Context:
     """Run passes in order, verifying the graph after each that changed it. Raises VerifyError naming the pass."""
     context = context or Context()
+    with calm_collector():
+        _run_each(graph, passes, context, level)
+    return context
+
+
+def _run_each(graph: Graph, passes: Sequence[Pass], context: Context, level: Level) -> None:
     for each in passes:
         name = getattr(each, "__name__", str(each))
         context.progress(name)
@@ -84,4 +91,3 @@ def run_passes(
             except Exception as error:
                 error.add_note(f"after the pass {name}")
                 raise
-    return context

@@ -28,7 +28,9 @@ from dragoman.ir.errors import TypeRuleError
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.op import REGISTRY, Op, Sample
 from dragoman.ir.provenance import union
+from dragoman.ir.samples import operand_types, random_operands
 from dragoman.ir.types import same_type
+from dragoman.ir.weights import ArrayWeight
 from dragoman.passes.pattern import Match, Matcher, NearMiss, Traced, trace_pattern
 
 
@@ -116,13 +118,20 @@ class PatternRule:
         return values + list(found.values[self.traced.rest]) if self.traced.rest else values
 
     def sample_graphs(self) -> Iterable[Graph]:
-        """`before` on each sample's operand types."""
-        from dragoman.ir.builder import trace
-        from dragoman.ir.types import parse_type
+        """`before` on each sample's operands: weights where the sample says so, inputs otherwise."""
+        return [self._sample_graph(s) for s in self.samples]
 
-        for s in self.samples:
-            types = [parse_type(o.type) for o in s.operands if o is not None]
-            yield trace(lambda b, *xs, _s=s: self.before(b, *xs, **_s.attributes), *types)
+    def _sample_graph(self, sample: Sample) -> Graph:
+        graph = Graph(self.name)
+        values: list[Value] = []
+        for given, type, array in zip(sample.operands, operand_types(sample), random_operands(sample), strict=True):
+            if given is None or type is None:
+                continue
+            name = f"x{len(values)}"
+            values.append(graph.add_weight(name, ArrayWeight(array)) if given.weight else graph.add_input(type, name))
+        results = self.before(Builder(graph), *values, **sample.attributes)
+        graph.set_outputs([results] if isinstance(results, Value) else list(results))
+        return graph
 
 
 @dataclass

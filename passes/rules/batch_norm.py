@@ -36,7 +36,8 @@ def _constant(*values: Value) -> str | None:
     return None
 
 
-_CHANNELS = [operand("f32[4]"), operand("f32[4]"), operand("f32[4]"), operand("f32[4]", low=0.1, high=2.0)]
+_VECTOR = operand("f32[4]", weight=True)
+_CHANNELS = [_VECTOR, _VECTOR, _VECTOR, operand("f32[4]", low=0.1, high=2.0, weight=True)]
 _CONV = {
     "strides": (1, 2),
     "padding": ((1, 0), (0, 1)),
@@ -49,8 +50,8 @@ _CONV = {
 
 @rewrite(
     samples=[
-        sample("f32[2,3,5,6]", "f32[4,3,2,3]", *_CHANNELS, groups=1, **_CONV),
-        sample("f32[1,4,5,6]", "f32[4,2,1,1]", *_CHANNELS, groups=2, **_CONV),
+        sample("f32[2,3,5,6]", operand("f32[4,3,2,3]", weight=True), *_CHANNELS, groups=1, **_CONV),
+        sample("f32[1,4,5,6]", operand("f32[4,2,1,1]", weight=True), *_CHANNELS, groups=2, **_CONV),
     ]
 )
 class FoldBatchNormIntoConv:
@@ -75,8 +76,8 @@ class FoldBatchNormIntoConv:
 
 @rewrite(
     samples=[
-        sample("f32[2,3,5,6]", "f32[4,3,2,3]", "f32[4]", *_CHANNELS, groups=1, **_CONV),
-        sample("f32[1,4,5,6]", "f32[4,1,1,1]", "f32[4]", *_CHANNELS, groups=4, **_CONV),
+        sample("f32[2,3,5,6]", operand("f32[4,3,2,3]", weight=True), _VECTOR, *_CHANNELS, groups=1, **_CONV),
+        sample("f32[1,4,5,6]", operand("f32[4,1,1,1]", weight=True), _VECTOR, *_CHANNELS, groups=4, **_CONV),
     ]
 )
 class FoldBatchNormIntoBiasedConv:
@@ -106,7 +107,7 @@ def _channel_axis(x: Value, axis: int, layout: str) -> str | None:
     return None if axis % x.type.rank == channels else f"axis={axis} is not the channels of {layout}"
 
 
-@rewrite(samples=[sample("f32[2,3]", "f32[4,3]", *_CHANNELS, epsilon=1e-3, axis=1)])
+@rewrite(samples=[sample("f32[2,3]", operand("f32[4,3]", weight=True), *_CHANNELS, epsilon=1e-3, axis=1)])
 class FoldBatchNormIntoLinear:
     """batch_norm(linear(x, w))  ->  linear(x, w·s, t)"""
 
@@ -125,7 +126,7 @@ class FoldBatchNormIntoLinear:
         return _constant(w, *statistics)
 
 
-@rewrite(samples=[sample("f32[2,3]", "f32[4,3]", "f32[4]", *_CHANNELS, epsilon=1e-3, axis=1)])
+@rewrite(samples=[sample("f32[2,3]", operand("f32[4,3]", weight=True), _VECTOR, *_CHANNELS, epsilon=1e-3, axis=1)])
 class FoldBatchNormIntoBiasedLinear:
     """batch_norm(linear(x, w, c))  ->  linear(x, w·s, c·s + t)"""
 

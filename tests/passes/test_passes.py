@@ -144,7 +144,7 @@ def test_the_manager_names_the_pass_that_broke_the_graph() -> None:
 
 
 def test_the_manager_records_time_counts_and_rules() -> None:
-    graph = trace(lambda b, x: b.mul(b.transpose(b.transpose(x, perm=(1, 0)), perm=(1, 0)), 1), F)
+    graph = trace(lambda b, x: b.transpose(b.transpose(b.mul(x, 1), perm=(1, 0)), perm=(1, 0)), F)
     context = run_passes(graph, OPTIMISE)
     canonicalise = next(r for r in context.records if r.name == "canonicalise")
     assert canonicalise.fired == {"MergeTransposes": 1, "DropIdentityTranspose": 1, "DropMulOne": 1}

@@ -12,7 +12,7 @@ from torch import nn
 
 from .entry import Entry, Inputs, Sizes, finished, seeded
 from .samples import padding_mask, spectrogram, tokens
-from .torchvision_operators import declare_missing_operators
+from dragoman.torchvision_operators import declare_missing_operators
 
 
 def bert_base(seed: int = 0) -> nn.Module:

@@ -12,7 +12,7 @@ from torch import nn
 
 from .entry import Entry, Inputs, Sizes, finished, seeded
 from .samples import images
-from .torchvision_operators import declare_missing_operators
+from dragoman.torchvision_operators import declare_missing_operators
 
 
 def resnet50(seed: int = 0) -> nn.Module:

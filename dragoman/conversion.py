@@ -1,0 +1,147 @@
+"""`convert`: read, optimise, write aside, verify what was written, and only then put it in place.
+
+A reader of the output path never meets a file that failed verification: the model is written to a folder beside the target and moved
+when its verdict is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dragoman.inputs import InputSpec
+from dragoman.ir.equivalence import Comparison, Verdict, compare, tally
+from dragoman.ir.errors import NotEquivalent, UsageError
+from dragoman.ir.region import clone
+from dragoman.model import Model, checked_target, external_of, load
+from dragoman.passes.manager import PassRecord
+from dragoman.stages import Progress, Stages, memory, silent
+
+_CHECK_SHARE = 0.3  # of the verification budget that proofs of single rewrites may take
+
+
+@dataclass
+class Report:
+    """What a conversion did: verdict, errors, sizes, times. `str()` gives the page that a person reads."""
+
+    source: str
+    path: Path
+    verdict: Verdict | None  # None: verification was switched off
+    comparison: Comparison | None
+    opset: int
+    nodes_imported: int
+    nodes_optimised: int
+    nodes_written: int
+    weight_bytes: int
+    file_bytes: int
+    seconds: Mapping[str, float]
+    memory_before: int
+    memory_peak: int
+    files: tuple[Path, ...] = ()
+    certificate: Path | None = None
+    passes: Sequence[PassRecord] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds over all stages."""
+        return sum(self.seconds.values())
+
+    def __str__(self) -> str:
+        from dragoman.summary import report_lines
+
+        return "\n".join(report_lines(self))
+
+
+def convert(
+    source: Any,
+    output: str | Path,
+    *,
+    to: str = "onnx",
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    dynamic: Mapping[str, Mapping[int, Any]] | None = None,
+    inputs: Sequence[str | InputSpec] = (),
+    opset: int | None = None,
+    target: str = "portable",
+    precision: str | None = None,
+    external: str = "auto",
+    verify: bool = True,
+    budget: float = 120.0,
+    keep: bool = False,
+    overwrite: bool = False,
+    trust: bool = False,
+    progress: Progress = silent,
+) -> Report:
+    """Convert a model and verify the result against its source.
+
+    `source`, `args`, `kwargs`, `dynamic`, `inputs` and `trust` are those of `load`. `budget` is the time in seconds that verification may
+    take; what it skipped is in the report. Raises NotEquivalent, and writes nothing, when the result differs (`keep` writes it all the
+    same), and every error of `load` and of the backend.
+    """
+    _check_request(to, precision)
+    checked_target(target)
+    path = Path(output)
+    from dragoman.backends.onnx import Staging, check_destination
+
+    check_destination(path, overwrite=overwrite)
+    stages = Stages(progress)
+    before, _ = memory()
+    with stages.stage("read"):
+        model = load(source, args, kwargs, dynamic=dynamic, inputs=inputs, trust=trust)
+    imported, nodes_imported = clone(model.graph) if verify else None, len(model.graph)
+    with stages.stage("optimise"):
+        model.optimise(target, check=budget * _CHECK_SHARE if verify else None)
+    with Staging(path, overwrite=overwrite) as staging:
+        with stages.stage("write"):
+            saved = staging.write(model.graph, opset=opset, external=external_of(external))
+        comparison = None
+        if imported is not None:
+            with stages.stage("verify"):
+                comparison = _compared(model, imported, saved.path, budget)
+        _, peak = memory()
+        report = Report(
+            source=model.spec,
+            path=path,
+            verdict=comparison.verdict if comparison else None,
+            comparison=comparison,
+            opset=saved.opset,
+            nodes_imported=nodes_imported,
+            nodes_optimised=len(model.graph),
+            nodes_written=saved.nodes,
+            weight_bytes=saved.weight_bytes,
+            file_bytes=saved.file_bytes,
+            seconds=stages.seconds,
+            memory_before=before,
+            memory_peak=peak,
+            passes=tuple(model.passes),
+            notes=model.notes,
+        )
+        if report.verdict is Verdict.DIFFERENT and not keep:
+            raise NotEquivalent(f"{path} was not written: the result differs from the source\n{comparison}")
+        with stages.stage("publish"):
+            report.files = staging.publish()
+    return report
+
+
+def _check_request(to: str, precision: str | None) -> None:
+    if to != "onnx":
+        raise UsageError(f"there is no backend {to!r} yet; there is onnx")
+    if precision is not None:
+        raise UsageError(f"precision {precision!r}: reduced precision is not there yet; leave it out")
+
+
+def _compared(model: Model, imported: Any, path: Path, budget: float) -> Comparison:
+    from dragoman.backends.onnx import Session
+    from dragoman.ir.equivalence import GraphRunner
+
+    candidate = Session(path, optimise=False, graph=model.graph)
+    source = model.source or GraphRunner(imported, "Dragoman's interpreter")
+    rules = tally(model.checker.firings, model.checker.unchecked) if model.checker else None
+    given = [model.examples] if model.examples else []
+    spent = model.checker.spent if model.checker else 0.0
+    return compare(imported, source, candidate, given=given, budget=max(budget - spent, 0.0), rules=rules)
+
+

@@ -1,0 +1,72 @@
+"""`inspect`: what a source holds and what of it has no translation, without converting it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dragoman.inputs import InputSpec
+from dragoman.ir.errors import ImportRefused, Occurrence
+from dragoman.ir.text import printable
+from dragoman.model import Model, load
+from dragoman.passes.manager import graphs_within
+from dragoman.stages import Progress, silent
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Inputs, outputs, parameters, operators by count, dynamic dims; or every operator that stands in the way."""
+
+    source: str
+    model: Model | None
+    unsupported: tuple[Occurrence, ...] = ()
+
+    @property
+    def operators(self) -> dict[str, int]:
+        """How often each op of the IR occurs, sub-graphs included, most frequent first."""
+        if self.model is None:
+            return {}
+        counted = Counter(node.op.name for graph in graphs_within(self.model.graph) for node in graph)
+        return dict(counted.most_common())
+
+    @property
+    def parameters(self) -> tuple[int, int, int]:
+        """Number of weights, of their elements, and of their bytes; without reading them."""
+        weights = [v.weight for v in self.model.graph.weights.values() if v.weight is not None] if self.model else []
+        elements = sum(w.nbytes * 8 // max(w.dtype.bits, 1) for w in weights)
+        return len(weights), elements, sum(w.nbytes for w in weights)
+
+    def __str__(self) -> str:
+        return "\n".join(printable(line) for line in self._lines())
+
+    def _lines(self) -> list[str]:
+        lines = [self.source]
+        if self.model is not None:
+            lines += self._section("inputs", [f"{n}: {t}" for n, t in self.model.inputs.items()])
+            lines += self._section("outputs", [f"{n}: {t}" for n, t in self.model.outputs.items()])
+            symbols = self.model.graph.symbols()
+            lines += self._section("dynamic", [f"{s.name} in {s.low}..{s.high}" for s in symbols.values()] or ["none"])
+            count, elements, size = self.parameters
+            lines += self._section("parameters", [f"{count} tensors, {elements:,} elements, {size / 2**20:,.1f} MiB"])
+            lines += self._section("operators", [f"{count:>6}  {name}" for name, count in self.operators.items()])
+            lines += self._section("notes", list(self.model.notes))
+        lines += self._section("no translation", [str(o).strip() for o in self.unsupported])
+        return lines
+
+    @staticmethod
+    def _section(title: str, rows: Sequence[str]) -> list[str]:
+        return [f"  {title}", *(f"    {row}" for row in rows)] if rows else []
+
+
+def inspect(
+    source: Any, *, inputs: Sequence[str | InputSpec] = (), trust: bool = False, progress: Progress = silent
+) -> Inspection:
+    """Read a source and tell what it holds. Operators without translation are listed, not raised."""
+    spec = source if isinstance(source, str) else type(source).__qualname__
+    try:
+        model = load(source, inputs=inputs, trust=trust, progress=progress)
+    except ImportRefused as refused:
+        return Inspection(spec, None, refused.occurrences)
+    return Inspection(model.spec or spec, model)

@@ -1,0 +1,120 @@
+"""A model that has been read: its graph, how to run its source, and how to save it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dragoman.dispatch import read
+from dragoman.inputs import InputSpec
+from dragoman.ir.errors import UsageError
+from dragoman.ir.graph import Graph
+from dragoman.ir.interpreter import run
+from dragoman.ir.runner import Runner
+from dragoman.ir.types import TensorType
+from dragoman.passes.check import RewriteChecker
+from dragoman.passes.manager import Context, PassRecord, run_passes
+from dragoman.passes.pipelines import OPTIMISE
+from dragoman.source import locate
+from dragoman.stages import Progress, silent
+
+TARGETS = ("portable",)
+
+
+@dataclass
+class Model:
+    """A graph in the IR with what is known of its source.
+
+    `print(model)` shows the IR; `model(*arrays)` runs the reference interpreter in float64; `optimise` runs the passes in place;
+    `save` writes ONNX.
+    """
+
+    graph: Graph
+    source: Runner | None = None
+    spec: str = ""
+    notes: tuple[str, ...] = ()
+    examples: tuple[Any, ...] = ()
+    passes: list[PassRecord] = field(default_factory=list[PassRecord])
+    checker: RewriteChecker | None = None
+
+    def __str__(self) -> str:
+        return str(self.graph)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{name}: {type}" for name, type in self.inputs.items())
+        outputs = ", ".join(f"{name}: {type}" for name, type in self.outputs.items())
+        return f"Model({inputs}) -> ({outputs}), {len(self.graph)} nodes"
+
+    def __call__(self, *arrays: Any) -> Any:
+        """Run the graph in float64 with our interpreter: one array, or a tuple of them. Raises UsageError."""
+        results = run(self.graph, *arrays)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    @property
+    def inputs(self) -> dict[str, TensorType]:
+        """Names and types of the inputs, in order."""
+        return {v.name: v.type for v in self.graph.inputs}
+
+    @property
+    def outputs(self) -> dict[str, TensorType]:
+        """Names and types of the outputs, in order."""
+        return dict(zip(self.graph.output_names, (v.type for v in self.graph.outputs), strict=True))
+
+    def optimise(
+        self, target: str = "portable", *, check: float | None = None, progress: Callable[[str], None] = silent
+    ) -> Model:
+        """Run the optimising passes in place and return the model.
+
+        `check` is a time budget in seconds: every rewrite is then proved where it fires, until the budget is spent.
+        """
+        checked_target(target)
+        self.checker = RewriteChecker(seconds=check) if check is not None else None
+        context = run_passes(self.graph, OPTIMISE, Context(check=self.checker, progress=progress))
+        self.passes.extend(context.records)
+        return self
+
+    def save(
+        self, path: str | Path, *, opset: int | None = None, external: str = "auto", overwrite: bool = False
+    ) -> Path:
+        """Write the graph as it is as ONNX; returns the path. Raises OutputError, EmitRefused."""
+        from dragoman.backends.onnx import save
+
+        return save(self.graph, Path(path), opset=opset, external=external_of(external), overwrite=overwrite).path
+
+
+def external_of(text: str) -> bool | None:
+    """`--external-data` as the ONNX backend takes it. Raises UsageError."""
+    choices: dict[str, bool | None] = {"auto": None, "always": True, "never": False}
+    if text not in choices:
+        raise UsageError(f"external data is 'auto', 'always' or 'never', not {text!r}")
+    return choices[text]
+
+
+def checked_target(target: str) -> str:
+    """A target that exists. Raises UsageError."""
+    if target not in TARGETS:
+        raise UsageError(f"there is no target {target!r} yet; there is {', '.join(TARGETS)}")
+    return target
+
+
+def load(
+    source: Any,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic: Mapping[str, Mapping[int, Any]] | None = None,
+    inputs: Sequence[str | InputSpec] = (),
+    trust: bool = False,
+    progress: Progress = silent,
+) -> Model:
+    """Read a model of any supported framework.
+
+    `source` is a framework's object, a path, or `"package.module:factory"`. `args` and `kwargs` are example arguments;
+    `dynamic={"x": {0: "batch"}}` names dims that stay symbolic; `inputs` says both in text, `"x:f32[batch,3,224,224]"`.
+    Raises UsageError, ImportRefused, DimensionPinned, UnsafeInput.
+    """
+    progress("read")
+    located = locate(source, trust=trust)
+    return read(located, tuple(args), dict(kwargs or {}), dynamic, inputs)
