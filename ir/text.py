@@ -332,7 +332,7 @@ class _Parser:
         if not self._accept("{"):
             return attributes
         while not self._accept("}"):
-            name = self._take("word")
+            name = self._advance() if self._token in ("nan", "inf") else self._take("word")
             self._expect("=")
             attributes[name] = self._literal()
             if self._token != "}":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 22  # scores held at once: 32 MiB in float64
 
 
-class Attention(Op, name="attention"):
+class Attention(Op, name="attention", exact_field=False):
     """softmax(scale · query·keyᵀ + mask) · value, for each head.
 
     query: [*, heads, l, d]   key: [*, key_heads, s, d]   value: [*, key_heads, s, dv]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from dragoman.ir.dims import Dim, DimExpr
@@ -12,36 +14,32 @@ from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, require, s
 from dragoman.ir.types import BF16, BOOL, F32, I64, DType
 
 
-class Constant(Op, name="constant"):
+class Constant(Op, name="constant", exact_field=False):
     """A scalar. Larger constants are weights."""
 
     value: float | complex | str
     dtype: DType
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # 1, 1.0 and True are one constant of a dtype, in one spelling.
+        given, made = _SPELLINGS.get(self.dtype.kind, ((), None))
+        is_flag = self.dtype.kind != "bool" or self.value in (0, 1)
+        if made is not None and isinstance(self.value, given) and is_flag:
+            object.__setattr__(self, "value", made(self.value))
+
     def infer(self) -> TensorType:
-        """Rank 0."""
-        kind = self.dtype.kind
-        text = kind == "string"
-        require(isinstance(self.value, str) == text, f"the value {self.value!r} is not of dtype {self.dtype}")
-        require(
-            kind == "complex" or not isinstance(self.value, complex), f"{self.value!r} is not of dtype {self.dtype}"
-        )
-        integral = isinstance(self.value, int) or text
-        require(
-            not (self.dtype.is_integer or kind == "bool") or integral, f"{self.value!r} is not of dtype {self.dtype}"
-        )
+        """Rank 0. A whole number must be in the range of its dtype; a real one is rounded, to infinity if need be."""
+        require(_is_of(self.value, self.dtype), f"the value {self.value!r} is not of dtype {self.dtype}")
+        if self.dtype.is_integer:
+            limits = ml_dtypes.iinfo(self.dtype.numpy)
+            fits = isinstance(self.value, int) and int(limits.min) <= self.value <= int(limits.max)
+            require(fits, f"the value {self.value} is out of the range {limits.min}..{limits.max} of {self.dtype}")
         return TensorType(self.dtype, ())
 
     def reference(self, m: Arithmetic) -> Array:
         """The value, rounded to its dtype."""
         return m.constant(self.value, self.dtype)
-
-    # 0.0 and -0.0 differ as constants, NaN equals itself, and True is not 1.
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Constant) and self.dtype == other.dtype and repr(self.value) == repr(other.value)
-
-    def __hash__(self) -> int:
-        return hash((self.dtype, repr(self.value)))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -50,6 +48,24 @@ class Constant(Op, name="constant"):
         yield sample(value=1e-5, dtype=BF16)
         yield sample(value=-3, dtype=I64)
         yield sample(value=True, dtype=BOOL)
+
+
+# What may be given for a kind of dtype, and the Python type it is kept as.
+_SPELLINGS: dict[str, tuple[tuple[type, ...], Callable[[Any], Any]]] = {
+    "bool": ((int,), bool),
+    "int": ((bool,), int),
+    "uint": ((bool,), int),
+    "float": ((bool, int), float),
+    "complex": ((bool, int, float), complex),
+}
+
+
+def _is_of(value: Any, dtype: DType) -> bool:
+    if dtype.kind == "bool":
+        return isinstance(value, bool)
+    if dtype.is_integer:
+        return isinstance(value, int)
+    return isinstance(value, {"float": float, "complex": complex, "string": str}[dtype.kind])
 
 
 class Dimension(Op, name="dimension"):

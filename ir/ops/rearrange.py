@@ -114,7 +114,7 @@ class Roll(Op, name="roll", movement=True):
         for shift, axis in zip(self.shifts, self.axes, strict=True):
             axis = normal_axis(axis, x.type.rank)
             extent = x.type.shape[axis]
-            shift = 0 if isinstance(extent, int) and extent == 0 else mod(shift, extent)
+            shift = mod(shift, maximum(extent, 1))
             if isinstance(shift, int) and shift == 0:
                 continue
             cut = extent - shift
