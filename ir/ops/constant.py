@@ -14,7 +14,7 @@ from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, require, s
 from dragoman.ir.types import BF16, BOOL, F32, I64, DType
 
 
-class Constant(Op, name="constant", exact_field=False):
+class Constant(Op, name="constant"):
     """A scalar. Larger constants are weights."""
 
     value: float | complex | str
