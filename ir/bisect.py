@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from dragoman.ir.text import show
 from dragoman.ir.types import F64, DType, dtype_of
 
 _BATCH_BYTES = 256 << 20  # of values asked for in one run of the program
+_DOUBLE_SLACK = 512.0  # units of float64's rounding, as in proof B
 _SLACK = 4.0  # units: elementary functions of libraries, and the products inside a node
 
 Probe = Callable[[Sequence[Value]], Mapping[Value, Any]]
@@ -38,36 +40,48 @@ def find_divergence(
     graph: Graph, source: Runner, candidate: Runner, inputs: Sequence[Any], truth: Sequence[Any], command: str = ""
 ) -> Divergence | None:
     """Where the import or the candidate goes wrong on these inputs; None if no node is wrong on its own inputs."""
-    imported = _import_differs(graph, inputs, truth)
-    if imported:
-        if isinstance(source, Probing):
-            double = source  # bound for the closure
-            found = first_divergence(source.graph, inputs, lambda vs: double.probe(inputs, vs, double=True), "import")
-            if found is not None:
-                return replace(found, command=command)
-        return Divergence("import", "the imported graph", "", "", "", imported, command=command)
-    if isinstance(candidate, Probing):
-        shown = candidate
-        found = first_divergence(candidate.graph, inputs, lambda vs: shown.probe(inputs, vs), "emission")
-        return None if found is None else replace(found, command=command)
-    return None
+    found = _in_import(graph, source, inputs, truth)
+    if found is None and isinstance(candidate, Probing):
+        found = _in_rewriting(graph, candidate.graph, inputs)
+        found = found or first_divergence(candidate.graph, inputs, partial(candidate.probe, inputs), "emission")
+    return None if found is None else replace(found, command=command)
 
 
-def _import_differs(graph: Graph, inputs: Sequence[Any], truth: Sequence[Any]) -> str:
-    """How the graph in float64 differs from the oracle by more than rounding as declared; empty if it does not."""
-    outputs = outputs_of(graph)
+def _in_import(graph: Graph, source: Runner, inputs: Sequence[Any], truth: Sequence[Any]) -> Divergence | None:
+    reason = _differs(graph, inputs, truth, "the source")
+    if not reason:
+        return None
+    found = None
+    if isinstance(source, Probing):
+        found = first_divergence(source.graph, inputs, partial(source.probe, inputs, double=True), "import")
+    return found or Divergence("import", "the imported graph", "", "", "", reason)
+
+
+def _in_rewriting(graph: Graph, emitted: Graph, inputs: Sequence[Any]) -> Divergence | None:
+    """Whether the graph that was emitted is still the imported one, in float64 (decompositions are not checked)."""
+    if emitted is graph:
+        return None
+    reason = _differs(graph, inputs, Interpreter(emitted, FLOAT64).run(inputs), "the graph that was emitted", F64)
+    return Divergence("rewriting", "the graph after rewriting", "", "", "", reason) if reason else None
+
+
+def _differs(
+    graph: Graph, inputs: Sequence[Any], truth: Sequence[Any], other: str, precision: DType | None = None
+) -> str:
+    """How the graph in float64 differs from `truth` by more than rounding as declared, or in `precision`."""
+    outputs = [replace(o, precision=precision or o.precision) for o in outputs_of(graph)]
     exact = Interpreter(graph, FLOAT64).run(inputs)
     off = [i for i, (x, t) in enumerate(zip(exact, truth, strict=True)) if not _close(x, t, outputs[i].precision)]
     if not off:
         return ""
-    unit = max(rounding_unit(outputs[i].precision) for i in off)
+    unit = max(rounding_unit(outputs[i].precision) for i in off) * (_DOUBLE_SLACK if precision else 1.0)
     allowed = spread(exact, noisy_outputs(graph, inputs, unit))
     for i in off:
         if np.shape(exact[i]) != np.shape(truth[i]):
-            return f"{outputs[i].name!r} has shape {list(exact[i].shape)}, in the source {list(np.shape(truth[i]))}"
+            return f"{outputs[i].name!r} has shape {list(exact[i].shape)}, in {other} {list(np.shape(truth[i]))}"
         distance = _distance(exact[i], truth[i])
         if np.any(distance > 4 * max(allowed[i].max(initial=0.0), 0.0)):
-            return f"in float64 {outputs[i].name!r} differs from the source by {float(distance.max()):.3g}"
+            return f"in float64 {outputs[i].name!r} differs from {other} by {float(distance.max()):.3g}"
     return ""
 
 
@@ -162,12 +176,13 @@ class _Walk:
         for result in known:
             if not result.type.is_static and np.ndim(self.held[result]) == result.type.rank:
                 self._learn_symbols(result)
-        frontier = {v for v in self.held if v not in node.results}
-        nodes = producers(known, frontier)
+        got = [self.held.pop(r) for r in known]  # they are what is computed, not what is given
+        nodes = producers(known, self.held)
         free = [v for v in free_values(nodes, known) if v.weight is None]
         self.region = extract(nodes, free, known)
         values = [self.held[v] for v in free]
-        return check_region(self.region, values, [self.held[r] for r in known], self.symbols)
+        self.held.update(zip(known, got, strict=True))
+        return check_region(self.region, values, got, self.symbols)
 
     def _learn_symbols(self, result: Value) -> None:
         fresh = [s for s in result.type.symbols() if s not in self.symbols]

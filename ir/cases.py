@@ -30,13 +30,13 @@ class Style(enum.Enum):
     TYPICAL = "typical"
     PADDED = "fully padded row"
     LARGE = "large"  # 64 times the typical size: saturation and overflow
-    FAINT = "faint"  # 2⁻⁸ of it: here an epsilon counts
+    FAINT = "faint"  # 2⁻⁸, 2⁻²⁴ and 2⁻⁴⁴ of it, by rows: here an epsilon counts
     ZEROS = "zeros"
     SPECIAL = "NaN and Inf"  # a few among the numbers; only on request: runtimes do not promise what becomes of them
     GIVEN = "given"
 
 
-_SCALE = {Style.LARGE: 64.0, Style.FAINT: 2.0**-8, Style.ZEROS: 0.0}
+_FAINT = (2.0**-8, 2.0**-24, 2.0**-44)
 _ODD_SIZES = (3, 5, 7, 9, 11, 13)
 
 
@@ -180,11 +180,14 @@ def _normal(role: InputRole, type: TensorType, shape: tuple[int, ...], case: Cas
     numbers = rng.standard_normal(shape)
     if type.dtype.is_complex:
         numbers = numbers + 1j * rng.standard_normal(shape)
-    return numbers * _scale(type, case)
+    return numbers * _scale(case, shape)
 
 
-def _scale(type: TensorType, case: Case) -> float:
-    return _SCALE.get(case.style, 1.0)
+def _scale(case: Case, shape: tuple[int, ...]) -> Any:
+    """What a style multiplies typical numbers by; for FAINT it differs along the first axis."""
+    if case.style is Style.FAINT and shape:
+        return np.resize(_FAINT, shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
+    return {Style.LARGE: 64.0, Style.FAINT: _FAINT[0], Style.ZEROS: 0.0}.get(case.style, 1.0)
 
 
 def _image(role: InputRole, type: TensorType, shape: tuple[int, ...], case: Case, rng: np.random.Generator) -> Any:
@@ -196,15 +199,15 @@ def _image(role: InputRole, type: TensorType, shape: tuple[int, ...], case: Case
             turns, phase = rng.uniform(-4.0, 4.0, len(axes)), rng.uniform(0.0, 2 * np.pi)
             picture += np.sin(sum(t * a for t, a in zip(turns, axes, strict=True)) * 2 * np.pi + phase) / 8
     pixels = np.clip(pictures + 0.5 + 0.1 * rng.standard_normal(shape), 0.0, 1.0)
-    return (pixels - 0.45) / 0.225 * _scale(type, case)
+    return (pixels - 0.45) / 0.225 * _scale(case, shape)
 
 
 def _positive(role: InputRole, type: TensorType, shape: tuple[int, ...], case: Case, rng: np.random.Generator) -> Any:
-    return rng.uniform(0.25, 4.0, shape) * (_scale(type, case) or 1.0)
+    return rng.uniform(0.25, 4.0, shape) * (1.0 if case.style is Style.ZEROS else _scale(case, shape))
 
 
 def _unit(role: InputRole, type: TensorType, shape: tuple[int, ...], case: Case, rng: np.random.Generator) -> Any:
-    return rng.uniform(-0.95, 0.95, shape) * min(_scale(type, case), 1.0)
+    return rng.uniform(-0.95, 0.95, shape) * np.minimum(_scale(case, shape), 1.0)
 
 
 _WORDS = ("", "a", "dragoman", "naïve", "日本", "two words", "0", "\n")

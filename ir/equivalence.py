@@ -345,4 +345,7 @@ def _within(output: Output, truth: Any, got: Any, allowed: Any) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:300]
+    """What an error says first, and where it happened if that was noted on it."""
+    said = [line for line in str(error).strip().splitlines()[:1] if line]
+    said += [note.splitlines()[0] for note in getattr(error, "__notes__", [])[:1]]
+    return f"{type(error).__name__}: {', '.join(said)}"[:400]

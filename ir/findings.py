@@ -180,7 +180,7 @@ def tally(firings: Iterable[FiringLike], unchecked: Mapping[str, int] | None = N
 class Divergence:
     """Where two programs first part: the node, where it comes from, and the numbers there."""
 
-    stage: str  # "import" (the graph is not the source), "emission" (the candidate is not the graph)
+    stage: str  # "import" (the graph is not the source), "rewriting", "emission" (the candidate is not the graph)
     node: str
     op: str
     module: str

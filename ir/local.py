@@ -59,7 +59,7 @@ def check_local(before: Graph, after: Graph, inputs: Sequence[Any]) -> LocalResu
         except Exception as error:  # a region may fail in any way that NumPy can
             which = "original" if graph is before else "rewritten"
             return LocalResult(False, f"the {which} region does not run: {type(error).__name__}: {error}")
-    check = _Check(before, inputs, *runs)
+    check = _Check(before, inputs, runs[0], runs[1], runs[2], runs[3])
     for index in range(len(before.outputs)):
         reason = check.output(index)
         if reason:
