@@ -6,14 +6,20 @@ the dtype of the first operand that has one. A method returns the value, or a tu
 
 from __future__ import annotations
 
+import difflib
+import keyword
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 import dragoman.ir.ops as _ops
 from dragoman.ir.dims import Dim
-from dragoman.ir.errors import TypeRuleError
+from dragoman.ir.errors import TypeRuleError, UsageError
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.op import REGISTRY, Op
+from dragoman.ir.ops.constant import Constant, Dimension
 from dragoman.ir.provenance import NOWHERE, Provenance
 from dragoman.ir.types import DType, TensorType
 
@@ -34,39 +40,37 @@ class Builder:
         return self.graph.insert(op, values, self.before, self.provenance).results
 
     def one(self, op: Op, *operands: Value | float | None) -> Value:
-        """Apply an op object that has one result."""
-        return self.apply(op, *operands)[0]
+        """Apply an op object that has one result. Raises VerifyError if it has more or none."""
+        values = self._values(op, operands)
+        return self.graph.insert(op, values, self.before, self.provenance).result
 
     def const(self, value: float | complex | str, dtype: DType) -> Value:
-        """A scalar constant. A whole number of a float dtype is kept as a float: 1 and 1.0 are one constant."""
-        if dtype.is_float and isinstance(value, int):
-            value = float(value)
-        return self.one(REGISTRY["constant"](value=value, dtype=dtype))
+        """A scalar constant. 1, 1.0 and True are one constant of a dtype."""
+        return self.one(make(Constant, {"value": value, "dtype": dtype}))
 
     def extent(self, dim: Dim, dtype: DType) -> Value:
         """A dimension as a scalar of `dtype`: a constant when it is a number."""
-        if isinstance(dim, int):
-            return self.const(float(dim) if dtype.is_float else dim, dtype)
-        return self.one(REGISTRY["dimension"](dim=dim, dtype=dtype))
+        return self.const(dim, dtype) if isinstance(dim, int) else self.one(Dimension(dim=dim, dtype=dtype))
 
     def _values(self, op: Op, operands: Sequence[Value | float | None]) -> list[Value | None]:
-        values: list[Value | None] = []
-        for given in operands:
-            if given is None or isinstance(given, Value):
-                values.append(given)
-            elif isinstance(given, (bool, int, float, complex)):
-                dtype = next((v.type.dtype for v in operands if isinstance(v, Value)), None)
-                if dtype is None:
-                    raise TypeRuleError(f"{op.name}({given}): a number needs another operand to take its dtype from")
-                values.append(self.const(given, dtype))
-            else:
-                raise TypeRuleError(f"{op.name}: {given!r} is neither a value nor a number")
-        return values
+        return [v if v is None or isinstance(v, Value) else self._number(op, v, operands) for v in operands]
+
+    def _number(self, op: Op, given: Any, operands: Sequence[Value | float | None]) -> Value:
+        if isinstance(given, np.generic):
+            given = given.item()
+        if not isinstance(given, (bool, int, float, complex)):
+            raise TypeRuleError(f"{op.name}: {given!r} is neither a value nor a number")
+        dtypes = [v.type.dtype for v in operands if isinstance(v, Value)]
+        if not dtypes:
+            raise TypeRuleError(f"{op.name}({given}): a number needs another operand to take its dtype from")
+        # A condition beside numbers, as in where(condition, x, 0), does not make its neighbours booleans.
+        return self.const(given, next((d for d in dtypes if d.kind != "bool"), dtypes[0]))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         cls = REGISTRY.get(name)
         if cls is None:
-            raise AttributeError(f"there is no op named {name!r}")
+            near = difflib.get_close_matches(name, REGISTRY, 1)
+            raise AttributeError(f"there is no op named {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
         def method(self: Builder, *operands: Value | float | None, **attributes: Any) -> Any:
             op = make(cls, attributes)
@@ -82,29 +86,38 @@ class Builder:
 def make(cls: type[Op], attributes: dict[str, Any]) -> Op:
     """An op from attributes; lists become tuples. Raises TypeRuleError for an attribute that the op does not have."""
     try:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items()})
-    except TypeError as error:
+        return cls(**attributes) if attributes else _plain_op(cls)
+    except TypeRuleError as error:
+        raise TypeRuleError(f"{cls.name}: {error}") from None
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         known = ", ".join(cls.attribute_names()) or "none"
-        raise TypeRuleError(f"{cls.name}: {error}; its attributes are {known}") from None
+        told = str(error).replace(f"{cls.__name__}.__init__() ", "").replace("keyword-only argument", "attribute")
+        raise TypeRuleError(f"{cls.name}: {told}; its attributes are {known}") from None
+
+
+@lru_cache(maxsize=1024)
+def _plain_op(cls: type[Op]) -> Op:
+    """The one object for an op without attributes, of which models have thousands."""
+    return cls()
 
 
 def trace(function: Callable[..., Any], *types: TensorType, names: Sequence[str] | None = None) -> Graph:
     """The graph of `function(b, *values)` on inputs of the given types; outputs are what it returns."""
-    graph = Graph(getattr(function, "__name__", ""))
-    inputs = [graph.add_input(t, names[i] if names else f"x{i}") for i, t in enumerate(types)]
+    graph = Graph(getattr(function, "__name__", "").replace("<lambda>", ""))
+    names = names or [f"x{i}" for i in range(len(types))]
+    if len(names) != len(types):
+        raise UsageError(f"{len(types)} inputs need as many names, got {len(names)}")
+    inputs = [graph.add_input(type, name) for type, name in zip(types, names, strict=True)]
     results = function(Builder(graph), *inputs)
     graph.set_outputs([results] if isinstance(results, Value) else list(results))
     return graph
 
 
-def _check_no_method_is_shadowed() -> None:
-    clash = set(REGISTRY) & {n for n in vars(Builder) if not n.startswith("_")} | set(REGISTRY) & {
-        "graph",
-        "before",
-        "provenance",
-    }
+def _check_names_of_ops() -> None:
+    taken = {n for n in vars(Builder) if not n.startswith("_")} | {"graph", "before", "provenance"}
+    clash = [name for name in REGISTRY if name in taken or keyword.iskeyword(name)]
     if clash:
-        raise TypeError(f"ops named {sorted(clash)} would be hidden by the builder's own methods")
+        raise TypeError(f"ops named {sorted(clash)} cannot be called on a builder: its own names, or Python's")
 
 
-_check_no_method_is_shadowed()
+_check_names_of_ops()

@@ -1,13 +1,14 @@
-"""Mutable SSA: values know their producer and uses, nodes are a doubly linked list, a graph owns inputs, weights and outputs.
+"""Mutable SSA: values know producer and uses, nodes are a linked list, a graph owns inputs, weights, nodes and outputs.
 
-Every edit costs what it touches: inserting, erasing and replacing all uses never walk the graph. The outputs are the operands of a
-`return` terminator, so replacing a value reaches them too. Sub-graphs of control flow are graphs of their own and
-capture nothing: what they need is passed as operands.
+Every edit costs what it touches: inserting, erasing and replacing all uses never walk the graph. The outputs are the
+operands of a `return` terminator, so replacing a value reaches them too. Sub-graphs of control flow are graphs of their
+own and capture nothing: what they need is passed as operands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 from dragoman.ir.dims import Symbol
 from dragoman.ir.errors import VerifyError
@@ -64,13 +65,13 @@ class Node:
 
     def __init__(self, op: Op, operands: Sequence[Value | None], provenance: Provenance = NOWHERE) -> None:
         self.op = op
-        self.operands: list[Value | None] = []
+        self.operands = list(operands)
         self.results: tuple[Value, ...] = ()
         self.provenance = provenance
         self.graph: Graph | None = None
         self.previous: Node | None = None
         self.next: Node | None = None
-        self.set_operands(operands)
+        self._use_operands()
 
     @property
     def result(self) -> Value:
@@ -82,7 +83,7 @@ class Node:
     @property
     def operand_types(self) -> tuple[TensorType | None, ...]:
         """Types of the operands."""
-        return tuple(v.type if v is not None else None for v in self.operands)
+        return tuple([v.type if v is not None else None for v in self.operands])
 
     def set_operand(self, index: int, value: Value | None) -> None:
         """Replace one operand and keep the use lists true."""
@@ -99,9 +100,12 @@ class Node:
             if old is not None:
                 del old.uses[(self, index)]
         self.operands = list(values)
+        self._use_operands()
+
+    def _use_operands(self) -> None:
         for index, value in enumerate(self.operands):
             if value is not None:
-                value.uses[(self, index)] = None
+                value.uses[self, index] = None
 
     @property
     def is_used(self) -> bool:
@@ -112,9 +116,10 @@ class Node:
         return f"<{self.op.describe(self.operand_types)} -> {', '.join(str(r.type) for r in self.results)}>"
 
 
-class Return(Op, name="return"):
-    """The terminator: its operands are the graph's outputs, `names` their names."""
+class Return(Op):
+    """The terminator: its operands are the graph's outputs, `names` their names. No op of the registry."""
 
+    name: ClassVar[str] = "return"
     names: tuple[str, ...] = ()
 
     def infer(self, *outputs: TensorType) -> tuple[TensorType, ...]:
@@ -134,12 +139,16 @@ class Graph:
         self.terminator.graph = self
         self._first: Node = self.terminator
         self._count = 0
+        self._input_names: set[str] = set()
 
     # ---- inputs, weights, outputs --------------------------------------------------------------------
 
     def add_input(self, type: TensorType, name: str = "") -> Value:
         """Append an input. Names of inputs are unique; an empty one is filled in."""
-        name = self._fresh(name or f"input{len(self.inputs)}", {v.name for v in self.inputs})
+        if len(self._input_names) != len(self.inputs):
+            self._input_names = {v.name for v in self.inputs}  # somebody edited the list
+        name = self._fresh(name or f"input{len(self.inputs)}", self._input_names)
+        self._input_names.add(name)
         value = Value(type, name=name)
         self.inputs.append(value)
         return value
@@ -152,9 +161,11 @@ class Graph:
         return value
 
     def remove_weight(self, name: str) -> None:
-        """Forget a weight. Raises VerifyError while it is used."""
+        """Forget a weight. Raises VerifyError while it is used, or if there is none of that name."""
+        if name not in self.weights:
+            raise VerifyError(f"there is no weight {name!r} to remove")
         if self.weights[name].uses:
-            raise VerifyError(f"the weight {name!r} is still used")
+            raise VerifyError(f"the weight {name!r} is still used by {self.weights[name].users[0]}")
         del self.weights[name]
 
     @staticmethod
@@ -194,19 +205,20 @@ class Graph:
         return self._count
 
     def __iter__(self) -> Iterator[Node]:
-        """Nodes in order without the terminator. Safe while the node just yielded is erased or others are inserted before it."""
+        """Nodes in order without the terminator.
+
+        Safe while nodes are erased or inserted, or the node just yielded is moved; what comes to stand between it and
+        the node that followed it is not visited. To move others, iterate over `nodes`.
+        """
         node = self._first
         while node is not self.terminator:
             following = node.next
             assert following is not None
             yield node
-            node = following if following.graph is self else self._next_alive(node)
-
-    def _next_alive(self, node: Node) -> Node:
-        following = node.next
-        while following is not None and following.graph is not self:
-            following = following.next
-        return following or self.terminator
+            while following.graph is not self:  # erased meanwhile; the links of an erased node lead on
+                assert following.next is not None
+                following = following.next
+            node = following
 
     @property
     def nodes(self) -> list[Node]:
@@ -214,29 +226,36 @@ class Graph:
         return list(self)
 
     def reversed(self) -> Iterator[Node]:
-        """Nodes from last to first. Safe while the node just yielded is erased."""
+        """Nodes from last to first. Safe while nodes are erased or inserted, or the node just yielded is moved."""
         node = self.terminator.previous
         while node is not None:
             before = node.previous
             yield node
+            while before is not None and before.graph is not self:
+                before = before.previous
             node = before
 
     def insert(
         self, op: Op, operands: Sequence[Value | None], before: Node | None = None, provenance: Provenance = NOWHERE
     ) -> Node:
         """Add a node before another (default: at the end). Types are inferred; raises TypeRuleError."""
+        before = before or self.terminator
+        self._require_own(before)
         operands = list(operands)
         while operands and operands[-1] is None:
             operands.pop()
-        types = op.result_types(tuple(v.type if v is not None else None for v in operands))
+        types = op.result_types(tuple([v.type if v is not None else None for v in operands]))
         node = Node(op, operands, provenance)
-        node.results = tuple(Value(t, node, i) for i, t in enumerate(types))
-        self._link(node, before or self.terminator)
+        node.results = tuple([Value(t, node, i) for i, t in enumerate(types)])
+        self._link(node, before)
         return node
 
+    def _require_own(self, node: Node) -> None:
+        if node.graph is not self:
+            where = "was erased" if node.graph is None else "belongs to another graph"
+            raise VerifyError(f"{node} {where}")
+
     def _link(self, node: Node, before: Node) -> None:
-        if before.graph is not self:
-            raise VerifyError("insertion before a node that is not in this graph")
         node.graph, node.next, node.previous = self, before, before.previous
         if before.previous is None:
             self._first = node
@@ -246,27 +265,29 @@ class Graph:
         self._count += 1
 
     def move_before(self, node: Node, before: Node) -> None:
-        """Move a node to another place in the order."""
-        self._unlink(node)
-        self._link(node, before)
+        """Move a node to another place in the order. Raises VerifyError for a node that is not in this graph."""
+        self._require_own(before)
+        if node is not before:
+            self._unlink(node)
+            self._link(node, before)
 
     def _unlink(self, node: Node) -> None:
-        if node.graph is not self or node is self.terminator:
-            raise VerifyError(f"{node.op.name} is not a node of this graph")
+        self._require_own(node)
+        if node.next is None:
+            raise VerifyError("the terminator can be neither erased nor moved")
         if node.previous is None:
-            assert node.next is not None
             self._first = node.next
         else:
             node.previous.next = node.next
-        if node.next is not None:
-            node.next.previous = node.previous
+        node.next.previous = node.previous
         node.graph = None
         self._count -= 1
 
     def erase(self, node: Node) -> None:
-        """Remove a node whose results are unused. Raises VerifyError otherwise. Its `next` stays for running iterations."""
+        """Remove a node whose results are unused. Raises VerifyError otherwise."""
         if node.is_used:
-            raise VerifyError(f"{node.op.name} is erased while its result is used by {node.results[0].users[:1]}")
+            user = next(user for result in node.results for user in result.users)
+            raise VerifyError(f"{node} is erased while it is used by {user}")
         self._unlink(node)
         node.set_operands(())
 

@@ -6,10 +6,10 @@
         def reference(self, m: Arithmetic, x: Array) -> Array: return x / (1 + m.exp(-x))
         def decompose(self, b: Builder, x: Value) -> Value: return b.mul(x, b.sigmoid(x))
 
-Attributes are the class's annotated fields: immutable and hashable (numbers, strings, tuples, dtypes, dims, sub-graphs).
-Operands are the parameters of `infer`: required, optional (`= None`) or variadic (`*xs`). An op without `decompose` is a
-primitive that each backend emits or refuses; one with it is a composite, and may list `spellings`, other decompositions under
-which frameworks write it. The builder method, the printer, the parser, the documentation and the tests are derived from here.
+Attributes are the class's annotated fields: immutable and hashable (numbers, strings, tuples, dtypes, dims, regions).
+Operands are the parameters of `infer`: required, optional (`= None`) or variadic (`*xs`). An op without `decompose` is
+a primitive that each backend emits or refuses; one with it is a composite, and may list `spellings`, other
+decompositions under which frameworks write it. Builder method, printer, parser, documentation and tests follow.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ import dataclasses
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+
+import numpy as np
 
 from dragoman.ir.arithmetic import Arithmetic, Array
 from dragoman.ir.dims import DimExpr, substitute, symbols
-from dragoman.ir.errors import DragomanError, TypeRuleError
-from dragoman.ir.types import Shape, TensorType
+from dragoman.ir.errors import TypeRuleError
+from dragoman.ir.types import DType, Shape, TensorType
 
 if TYPE_CHECKING:
     from dragoman.ir.graph import Graph
@@ -54,6 +57,7 @@ class OperandSample:
     low: float | None = None
     high: float | None = None
     values: tuple[Any, ...] | None = None  # exact values in place of random ones, row-major
+    weight: bool = False  # in the sample of a rule: a weight of the model, not a value known only at run time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +69,15 @@ class Sample:
 
 
 def operand(
-    type: str, *, low: float | None = None, high: float | None = None, values: tuple[Any, ...] | None = None
+    type: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    values: tuple[Any, ...] | None = None,
+    weight: bool = False,
 ) -> OperandSample:
     """An operand of a sample with a domain, such as `operand("f32[3]", low=0.1)` for a logarithm."""
-    return OperandSample(type, low, high, values)
+    return OperandSample(type, low, high, values, weight)
 
 
 def sample(*operands: str | OperandSample | None, **attributes: Any) -> Sample:
@@ -96,6 +105,8 @@ class Signature:
         for name, given in zip(self.required, operands, strict=False):
             if given is None:
                 return f"the operand {name!r} is required"
+        if self.variadic is not None and None in operands[len(self.required) + len(self.optional) :]:
+            return f"an operand among *{self.variadic} is missing"
         return None
 
 
@@ -119,6 +130,8 @@ class Op:
 
     name: ClassVar[str]
     signature: ClassVar[Signature]
+    _fields: ClassVar[tuple[tuple[str, Any], ...]] = ()  # names and defaults of the attributes
+    _floats: ClassVar[frozenset[str]] = frozenset()  # those annotated as floats
     returns_one: ClassVar[bool] = True  # the type rule returns one type, not a tuple: a builder method returns a value
 
     # Traits, given as class keywords.
@@ -127,6 +140,7 @@ class Op:
     pointwise: ClassVar[bool] = False  # each result element depends on the operand elements at its broadcast place only
     movement: ClassVar[bool] = False  # moves, repeats or drops elements; computes nothing
     exact_field: ClassVar[bool] = True  # `reference` has a meaning in the finite field
+    data_dependent: ClassVar[bool] = False  # symbols in the attributes name sizes that only running it can tell
 
     infer: ClassVar[Callable[..., Any]]
     reference: ClassVar[Callable[..., Any]]
@@ -139,15 +153,43 @@ class Op:
             if not isinstance(getattr(cls, trait, None), bool):
                 raise TypeError(f"{cls.__name__}: {trait!r} is not a trait")
             setattr(cls, trait, value)
-        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
+        cls._fields = tuple((f.name, f.default) for f in dataclasses.fields(cls))  # type: ignore[arg-type]
+        cls._floats = frozenset(f.name for f in dataclasses.fields(cls) if _holds_floats(str(f.type)))  # type: ignore[arg-type]
         if name is None:
-            return  # an abstract base shared by a family
+            return  # an abstract base shared by a family, or a terminator
         if name in REGISTRY:
             raise TypeError(f"two ops are named {name!r}")
         cls.name = name
         cls.signature = _signature(cls.infer)
-        cls.returns_one = cls.infer.__annotations__.get("return") == "TensorType"
+        cls.returns_one = _returns_one(cls)
         REGISTRY[name] = cls
+
+    def __post_init__(self) -> None:
+        for name, _ in self._fields:
+            given = getattr(self, name)
+            plain = _plain(given, name in self._floats)
+            if plain is not given:
+                object.__setattr__(self, name, plain)
+
+    # Unlike the dataclass's own, this equality knows 0.0 from -0.0 and 1 from True, and NaN equals itself.
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (type(self) is type(other) and self._identity == other._identity)  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((type(self), self._identity))
+
+    @cached_property
+    def _identity(self) -> tuple[Any, ...]:
+        return tuple(_exactly(getattr(self, name)) for name, _ in self._fields)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name, _ in self._fields}  # a cached hash is of no use elsewhere
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -157,21 +199,20 @@ class Op:
     @classmethod
     def attribute_names(cls) -> tuple[str, ...]:
         """Names of the attributes in the order declared."""
-        return tuple(f.name for f in dataclasses.fields(cls))  # type: ignore[arg-type]
+        return tuple(name for name, _ in cls._fields)
 
     def attributes(self) -> Iterator[tuple[str, Any]]:
         """Names and values of the attributes that differ from their defaults."""
-        for f in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, f.name)
-            if f.default is dataclasses.MISSING or not _identical(value, f.default):
-                yield f.name, value
+        for name, default in self._fields:
+            value = getattr(self, name)
+            if value is default or (default is not dataclasses.MISSING and _exactly(value) == _exactly(default)):
+                continue
+            yield name, value
 
-    @property
+    @cached_property
     def regions(self) -> tuple[Graph, ...]:
-        """The sub-graphs among the attributes."""
-        from dragoman.ir.graph import Graph
-
-        return tuple(v for f in dataclasses.fields(self) if isinstance(v := getattr(self, f.name), Graph))  # type: ignore[arg-type]
+        """The sub-graphs among the attributes, alone or in tuples."""
+        return tuple(_regions(getattr(self, name) for name, _ in self._fields)) if self._fields else ()
 
     def with_attributes(self, **changes: Any) -> Op:
         """The same op with some attributes changed."""
@@ -179,36 +220,42 @@ class Op:
 
     def symbols(self) -> set[str]:
         """Names of the symbols in attributes that are dims or tuples of dims, nested as in `padding`."""
-        found: set[str] = set()
-        stack: list[Any] = [value for _, value in self.attributes()]
-        while stack:
-            item = stack.pop()
-            if isinstance(item, DimExpr):
-                found.update(symbols(item))
-            elif isinstance(item, tuple):
-                stack.extend(item)
-        return found
+        return set(self._symbols)
+
+    @property
+    def is_symbolic(self) -> bool:
+        """Whether an attribute holds a symbol."""
+        return bool(self._symbols)
+
+    @cached_property
+    def _symbols(self) -> frozenset[str]:
+        dims = (d for name, _ in self._fields for d in _dims(getattr(self, name)))
+        return frozenset(symbol for d in dims for symbol in symbols(d))
 
     def substitute(self, values: Mapping[str, Any]) -> Op:
         """This op with symbols in its attributes replaced."""
+        if not self._symbols:
+            return self
         changes = {n: new for n, v in self.attributes() if (new := _substituted(v, values)) is not v}
         return self.with_attributes(**changes) if changes else self
 
     def result_types(self, operands: tuple[TensorType | None, ...]) -> tuple[TensorType, ...]:
         """Run the type rule. Raises TypeRuleError naming the op, its operands and the constraint."""
+        # A region may change, so what is inferred from it is not remembered.
+        return self._infer(operands) if self.regions else _inferred(self, operands)
+
+    def _infer(self, operands: tuple[TensorType | None, ...]) -> tuple[TensorType, ...]:
         complaint = self.signature.complaint(operands)
         if complaint:
             raise TypeRuleError(f"{self.describe(operands)}: {complaint}")
         try:
             results = self.infer(*operands)
+            return (results,) if isinstance(results, TensorType) else tuple(results)
         except TypeRuleError as error:
             raise TypeRuleError(f"{self.describe(operands)}: {error}") from None
-        except (DragomanError, AssertionError):
-            raise
-        except (IndexError, ValueError, TypeError, ZeroDivisionError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # A type rule that trips over its attributes: malformed input, told with the op it happened in.
             raise TypeRuleError(f"{self.describe(operands)}: {type(error).__name__}: {error}") from error
-        return (results,) if isinstance(results, TensorType) else tuple(results)
 
     def describe(self, operands: tuple[TensorType | None, ...]) -> str:
         """The op as it stands in an error: `conv(f32[1,3,8,8], f32[4,3,3,3]) {groups=2}`."""
@@ -222,14 +269,84 @@ class Op:
         return cls.decompose is not None
 
 
+@lru_cache(maxsize=1 << 15)
+def _inferred(op: Op, operands: tuple[TensorType | None, ...]) -> tuple[TensorType, ...]:
+    return op._infer(operands)  # pyright: ignore[reportPrivateUsage]
+
+
+def _returns_one(cls: type[Op]) -> bool:
+    returned = cls.infer.__annotations__.get("return")
+    if returned in ("TensorType", TensorType):
+        return True
+    if not str(returned).startswith("tuple["):
+        raise TypeError(f"{cls.__name__}.infer must be annotated to return TensorType or tuple[TensorType, ...]")
+    return False
+
+
 def _brief(value: Any) -> str:
+    if isinstance(value, tuple) and not _is_region(value):
+        text = f"({', '.join(_brief(v) for v in value)})"
+    else:
+        text = "<graph>" if _is_region(value) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+_LONGEST = 100  # characters of an attribute in an error
+
+
+# ---- attribute values -----------------------------------------------------------------------------------
+
+_SIMPLE = frozenset({int, float, bool, str, complex, type(None), DType, DimExpr})
+
+
+def _holds_floats(annotation: str) -> bool:
+    return "float" in annotation and not any(other in annotation for other in ("int", "complex", "str"))
+
+
+def _plain(value: Any, floats: bool) -> Any:
+    """An attribute as it is kept: no NumPy scalars, no lists, and 1 as 1.0 where a float is declared."""
+    kind = type(value)
+    if kind in _SIMPLE:
+        return float(value) if floats and kind is int else value
+    if isinstance(value, np.generic):
+        return _plain(value.item(), floats)
+    if isinstance(value, (tuple, list)):
+        items = tuple(_plain(v, floats) for v in value)
+        unchanged = kind is tuple and all(new is old for new, old in zip(items, value, strict=True))
+        return value if unchanged else items
+    if kind.__hash__ is None:
+        raise TypeRuleError(f"an attribute cannot be a {kind.__name__}: {_brief(value)}")
+    return value
+
+
+def _exactly(value: Any) -> Any:
+    """A key under which only values that are the same in every respect are equal."""
+    kind = type(value)
+    if kind is tuple:
+        return tuple(_exactly(v) for v in value)
+    return (kind, repr(value)) if kind in (float, bool, complex) else value
+
+
+def _is_region(value: Any) -> bool:
     from dragoman.ir.graph import Graph
 
-    return "<graph>" if isinstance(value, Graph) else str(value)
+    return isinstance(value, Graph)
 
 
-def _identical(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and (a is b or (a == b and repr(a) == repr(b)))
+def _regions(values: Iterable[Any]) -> Iterator[Graph]:
+    for value in values:
+        if isinstance(value, tuple):
+            yield from _regions(value)
+        elif type(value) not in _SIMPLE and _is_region(value):
+            yield value
+
+
+def _dims(value: Any) -> Iterator[DimExpr]:
+    if isinstance(value, DimExpr):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _dims(item)
 
 
 def _substituted(value: Any, values: Mapping[str, Any]) -> Any:

@@ -178,6 +178,7 @@ class Slice(Op, name="slice", movement=True):
     steps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.steps:
             object.__setattr__(self, "steps", (1,) * len(self.axes))
 
