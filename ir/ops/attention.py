@@ -10,13 +10,13 @@ import numpy as np
 
 from dragoman.ir.dims import Dim, floordiv, same
 from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, operand, require, same_dtype, sample
-from dragoman.ir.types import BOOL, Shape, broadcast, same_shape
+from dragoman.ir.types import BOOL, DType, Shape, broadcast, same_shape
 
 if TYPE_CHECKING:
     from dragoman.ir.builder import Builder
     from dragoman.ir.graph import Value
 
-_CHUNK = 1 << 22  # scores held at once: 32 MiB in float64
+_CHUNK = 1 << 20  # scores held at once: 8 MiB in float64, which stay in cache
 
 
 class Attention(Op, name="attention", exact_field=False):
@@ -107,29 +107,42 @@ class Attention(Op, name="attention", exact_field=False):
 
     def decompose(self, b: Builder, query: Value, key: Value, value: Value, mask: Value | None = None) -> Value:
         """Scale, product, soft cap, mask, softmax, zero for empty rows, product."""
-        dtype, (*_, heads, length, depth) = query.type.dtype, query.type.shape
-        key, value = _repeat_heads(b, key, heads), _repeat_heads(b, value, heads)
-        scale = b.reciprocal(b.sqrt(b.extent(depth, dtype))) if self.scale is None else b.const(self.scale, dtype)
-        if self.scale is None and isinstance(depth, int):
-            scale = b.const(1 / math.sqrt(depth), dtype)
-        rank = key.type.rank
-        turned = b.transpose(key, perm=(*range(rank - 2), rank - 1, rank - 2))
-        scores = b.matmul(b.mul(query, scale), turned)
+        turned = _turned(b, _repeat_heads(b, key, query.type.shape[-3]))
+        scores = b.matmul(b.mul(query, self._factor(b, query)), turned)
+        return self._attended(b, scores, query, value, mask)
+
+    def scaled_scores(self, b: Builder, query: Value, key: Value, value: Value, mask: Value | None = None) -> Value:
+        """The same with the product scaled instead of the query."""
+        turned = _turned(b, _repeat_heads(b, key, query.type.shape[-3]))
+        scores = b.mul(b.matmul(query, turned), self._factor(b, query))
+        return self._attended(b, scores, query, value, mask)
+
+    spellings = (scaled_scores,)
+
+    def _factor(self, b: Builder, query: Value) -> Value:
+        dtype, depth = query.type.dtype, query.type.shape[-1]
+        if self.scale is not None:
+            return b.const(self.scale, dtype)
+        if isinstance(depth, int):
+            return b.const(1 / math.sqrt(depth), dtype)
+        return b.reciprocal(b.sqrt(b.extent(depth, dtype)))
+
+    def _attended(self, b: Builder, scores: Value, query: Value, value: Value, mask: Value | None) -> Value:
+        """What follows the scaled product."""
+        dtype, last = query.type.dtype, scores.type.rank - 1
         if self.softcap:
             scores = b.mul(b.tanh(b.div(scores, self.softcap)), self.softcap)
-        added = self._added(b, mask, length, key.type.shape[-2], query)
+        added = self._added(b, mask, query.type.shape[-2], value.type.shape[-2], dtype)
         if added is not None:
             scores = b.add(scores, added)
-        weights = b.softmax(scores, axis=scores.type.rank - 1)
+        weights = b.softmax(scores, axis=last)
         if mask is not None and self.empty_rows == "zero":
-            peak = b.reduce_max(scores, axes=(scores.type.rank - 1,), keepdims=True)
-            empty = b.isinf(peak, positive=False)
+            empty = b.isinf(b.reduce_max(scores, axes=(last,), keepdims=True), positive=False)
             weights = b.where(empty, b.const(0.0, dtype), weights)
-        return b.matmul(weights, value)
+        return b.matmul(weights, _repeat_heads(b, value, query.type.shape[-3]))
 
-    def _added(self, b: Builder, mask: Value | None, length: Dim, extent: Dim, query: Value) -> Value | None:
+    def _added(self, b: Builder, mask: Value | None, length: Dim, extent: Dim, dtype: DType) -> Value | None:
         """What is added to the scores: the float mask, and −∞ where a bool or the causal mask forbids."""
-        dtype = query.type.dtype
         allowed = mask if mask is not None and mask.type.dtype == BOOL else None
         added = mask if mask is not None and mask.type.dtype != BOOL else None
         if self.causal:
@@ -168,6 +181,12 @@ def _rows_of(mask: Array | None, rows: slice) -> Array | None:
     if mask is None or len(mask.shape) < 2 or mask.shape[-2] == 1:
         return mask
     return mask[..., rows, :]
+
+
+def _turned(b: Builder, key: Value) -> Value:
+    """The last two axes exchanged."""
+    rank = key.type.rank
+    return b.transpose(key, perm=(*range(rank - 2), rank - 1, rank - 2))
 
 
 def _repeat_heads(b: Builder, x: Value, heads: Dim) -> Value:

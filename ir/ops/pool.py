@@ -24,6 +24,7 @@ from dragoman.ir.ops.conv import (
     require_layout,
     spatial_axes,
 )
+from dragoman.ir.ops.elementwise import narrowed, widened
 from dragoman.ir.types import F64, I64, DType
 
 if TYPE_CHECKING:
@@ -282,14 +283,16 @@ class LpPool(Pool, name="lp_pool"):
         return m.power(raised, m.constant(1 / self.p, F64))
 
     def decompose(self, b: Builder, x: Value) -> Value:
-        """Powers around a sum over windows."""
-        return b.power(b.one(self._sums(), b.power(b.abs(x), self.p)), 1 / self.p)
+        """Powers around a sum over windows, in f32 at least: powers soon leave half precision."""
+        raised = b.power(b.abs(widened(b, x)), self.p)
+        return narrowed(b, b.power(b.one(self._sums(), raised), 1 / self.p), x.type.dtype)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         """The Euclidean norm, the first and the third."""
         for (shape, attributes), p in zip(_window_samples(), (2.0, 1.0, 4.0, 2.0, 2.0), strict=True):
             yield sample("f32" + shape, **attributes, p=p)
+            yield sample("f16" + shape, **attributes, p=p)
 
 
 class Adaptive(Op):
@@ -400,9 +403,10 @@ class AdaptiveAvgPool(Adaptive, name="adaptive_avg_pool"):
             return b.avg_pool(x, **_even_attributes(even, self.layout))
         for axis, out in self._open_axes(x):
             seen, inside, count = _adaptive_taps(b, x, axis, out)
-            kept = b.where(inside, seen, b.const(0.0, x.type.dtype))
+            seen = widened(b, seen)
+            kept = b.where(inside, seen, b.const(0.0, seen.type.dtype))
             total = b.reduce_sum(kept, axes=(axis + 1,))
-            x = b.div(total, b.cast(count, dtype=x.type.dtype))
+            x = narrowed(b, b.div(total, b.cast(count, dtype=seen.type.dtype)), x.type.dtype)
         return x
 
     @classmethod
@@ -414,6 +418,7 @@ class AdaptiveAvgPool(Adaptive, name="adaptive_avg_pool"):
         yield sample("f32[2,3,2]", output_size=(5,))
         yield sample("f32[1,5,6,7,2]", output_size=(2, 6, 3), layout=CHANNELS_LAST)
         yield sample("f32[0,3,6]", output_size=(2,))
+        yield sample("bf16[1,2,5]", output_size=(3,))
 
 
 class AdaptiveMaxPool(Adaptive, name="adaptive_max_pool"):
