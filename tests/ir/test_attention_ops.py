@@ -9,12 +9,9 @@ import numpy as np
 import pytest
 
 from dragoman.ir.arithmetic import Arithmetic
-from dragoman.ir.builder import trace
 from dragoman.ir.field import FIELD, FieldArray
-from dragoman.ir.interpreter import run
-from dragoman.ir.ops.attention import Attention, RotaryEmbedding
-from dragoman.ir.types import TensorType, dtype_of
 from tests.ir.one_op import apply, infer, refusal
+from tests.ir.spelled import both
 
 torch = pytest.importorskip("torch")
 attend = torch.nn.functional.scaled_dot_product_attention
@@ -27,18 +24,12 @@ def normal(*shape: int) -> Any:
     return RANDOM.standard_normal(shape)
 
 
-def decomposed(op: Any, *arrays: Any) -> Any:
-    """The value of an op's decomposition on arrays."""
-    graph = trace(op.decompose, *(TensorType(dtype_of(a), a.shape) for a in arrays))
-    return run(graph, *arrays)[0]
-
-
-def both(*arrays: Any, **attributes: Any) -> tuple[Any, Any]:
+def attention(*arrays: Any, **attributes: Any) -> list[Any]:
     """attention as it is and as its decomposition."""
-    return apply("attention", *arrays, **attributes), decomposed(Attention(**attributes), *arrays)
+    return [result for (result,) in both("attention", *arrays, **attributes)]
 
 
-def same(ours: tuple[Any, Any], witness: Any) -> None:
+def same(ours: list[Any], witness: Any) -> None:
     for result in ours:
         np.testing.assert_allclose(result, witness.numpy(), rtol=1e-12, atol=1e-12)
 
@@ -71,17 +62,17 @@ def test_attention_under_each_kind_of_mask_is_what_torch_computes(name: str) -> 
     query, key, value = (normal(*s) for s in QKV)
     mask = MASKS[name]
     arrays = (query, key, value) if mask is None else (query, key, value, mask)
-    ours = both(*arrays)
+    ours = attention(*arrays)
     same(ours, torch_attention(*arrays))
     assert np.isfinite(ours[0]).all()
 
 
 def test_rows_with_nothing_to_attend_to_are_zero_or_nan_as_asked() -> None:
     arrays = (*(normal(*s) for s in QKV), EMPTY)
-    for result in both(*arrays):
+    for result in attention(*arrays):
         assert not result[..., 1:3, :].any()
         assert result[..., [0, 3, 4], :].all()
-    for result in both(*arrays, empty_rows="nan"):
+    for result in attention(*arrays, empty_rows="nan"):
         assert np.isnan(result[..., 1:3, :]).all()
         assert np.isfinite(result[..., [0, 3, 4], :]).all()
 
@@ -97,7 +88,7 @@ def test_a_genuine_nan_survives_wherever_it_survives_in_torch(name: str, where: 
     else:
         key[0, 0, 1 if "masked" in where else 0, 0] = INF if "infinite" in where else np.nan
     arrays = (query, key, value) if name == "none" else (query, key, value, MASKS[name])
-    ours = both(*arrays)
+    ours = attention(*arrays)
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         witness = torch_attention(*arrays)
     assert np.isnan(witness.numpy()).any()
@@ -107,7 +98,7 @@ def test_a_genuine_nan_survives_wherever_it_survives_in_torch(name: str, where: 
 @pytest.mark.parametrize(("length", "extent"), [(5, 5), (3, 6), (6, 3), (1, 4)])
 def test_the_causal_mask_is_aligned_at_the_first_query_and_key(length: int, extent: int) -> None:
     query, key, value = normal(2, length, 4), normal(2, extent, 4), normal(2, extent, 3)
-    same(both(query, key, value, causal=True), torch_attention(query, key, value, is_causal=True))
+    same(attention(query, key, value, causal=True), torch_attention(query, key, value, is_causal=True))
 
 
 @pytest.mark.parametrize("name", ["bool for each pair", "bool with empty rows", "added -inf with empty rows", "added"])
@@ -115,28 +106,28 @@ def test_causal_and_another_mask_forbid_what_either_forbids(name: str) -> None:
     query, key, value = (normal(*s) for s in QKV)
     mask, seen = MASKS[name], np.tril(np.ones((5, 6), bool))
     joint = mask & seen if mask.dtype == bool else mask + np.where(seen, 0, -INF)
-    same(both(query, key, value, mask, causal=True), torch_attention(query, key, value, joint))
+    same(attention(query, key, value, mask, causal=True), torch_attention(query, key, value, joint))
 
 
 @pytest.mark.parametrize("key_heads", [1, 2, 4, 8])
 def test_groups_of_query_heads_share_a_key_head_in_blocks(key_heads: int) -> None:
     query, key, value = normal(2, 8, 5, 4), normal(2, key_heads, 6, 4), normal(2, key_heads, 6, 3)
-    same(both(query, key, value, causal=True), torch_attention(query, key, value, is_causal=True, enable_gqa=True))
+    same(attention(query, key, value, causal=True), torch_attention(query, key, value, is_causal=True, enable_gqa=True))
 
 
 def test_scale_and_soft_cap_are_applied_before_the_mask() -> None:
     query, key, value, mask = normal(2, 5, 4) * 3, normal(2, 6, 4), normal(2, 6, 3), normal(5, 6)
     scores = 2.0 * np.tanh(0.3 * query @ key.swapaxes(-1, -2) / 2.0) + mask
     weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-    for result in both(query, key, value, mask, scale=0.3, softcap=2.0):
+    for result in attention(query, key, value, mask, scale=0.3, softcap=2.0):
         np.testing.assert_allclose(result, weights @ value, rtol=1e-12)
 
 
 def test_scores_too_large_for_exp_do_not_overflow_and_masked_ones_do_not_hide_the_rest() -> None:
     query, key, value = np.full((1, 1, 2), 100.0), np.array([[[100.0, 100.0], [1.0, 1.0], [0.9, 1.0]]]), normal(1, 3, 2)
-    same(both(query, key, value), torch_attention(query, key, value))
+    same(attention(query, key, value), torch_attention(query, key, value))
     mask = np.array([[False, True, True]])
-    same(both(query, key, value, mask), torch_attention(query, key, value, mask))
+    same(attention(query, key, value, mask), torch_attention(query, key, value, mask))
 
 
 def test_long_sequences_are_evaluated_in_parts_with_the_same_result() -> None:
@@ -160,6 +151,18 @@ def test_masked_attention_has_a_meaning_in_the_exact_field() -> None:
     # A row that sees keys 0, 2, 3 and 5 is the attention over those keys alone.
     kept = [0, 2, 3, 5]
     np.testing.assert_array_equal(masked[..., :1, :], exact(query[..., :1, :], key[..., kept, :], value[..., kept, :]))
+
+
+@pytest.mark.parametrize(("length", "extent"), [(1, 8), (6, 9), (17, 11)])
+@pytest.mark.parametrize("causal", [False, True])
+def test_one_decomposition_serves_every_length(length: int, extent: int, causal: bool) -> None:
+    query, key, value = normal(2, 4, length, 8), normal(2, 2, extent, 8), normal(2, 2, extent, 3)
+    mask = RANDOM.random((2, 1, 1, extent)) < 0.6
+    types = ("f64[b,4,s,8]", "f64[b,2,h,8]", "f64[b,2,h,3]", "bool[b,1,1,h]")
+    (whole,), (spelled,) = both("attention", query, key, value, mask, types=types, causal=causal)
+    np.testing.assert_allclose(spelled, whole, rtol=1e-12)
+    joint = mask & np.tril(np.ones((length, extent), bool)) if causal else mask
+    np.testing.assert_allclose(whole, torch_attention(query, key, value, joint, enable_gqa=True).numpy(), rtol=1e-11)
 
 
 def test_attention_keeps_symbolic_lengths() -> None:
@@ -206,8 +209,8 @@ def test_rotary_embedding_multiplies_complex_numbers(interleaved: bool, full: bo
         given = np.repeat(angles, 2, -1) if interleaved else np.concatenate([angles, angles], -1)
     arrays = (x, np.cos(given), np.sin(given))
     expected = turned(x, angles, interleaved)
-    np.testing.assert_allclose(apply("rotary_embedding", *arrays, interleaved=interleaved), expected, rtol=1e-12)
-    np.testing.assert_allclose(decomposed(RotaryEmbedding(interleaved=interleaved), *arrays), expected, rtol=1e-12)
+    for (ours,) in both("rotary_embedding", *arrays, interleaved=interleaved):
+        np.testing.assert_allclose(ours, expected, rtol=1e-12)
 
 
 def test_rotary_embedding_keeps_symbolic_lengths_and_refuses_an_odd_depth() -> None:

@@ -11,6 +11,7 @@ import pytest
 from dragoman.ir.field import FIELD, embed
 from dragoman.ir.ops.conv import CHANNELS_FIRST, CHANNELS_LAST
 from tests.ir.one_op import apply, infer, refusal
+from tests.ir.spelled import both
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -281,6 +282,23 @@ def test_adaptive_pooling_is_what_torch_computes(x: Any, out: Any) -> None:
     close(apply("adaptive_max_pool", x, output_size=out), ADAPTIVE_MAX[len(out)](tensor(x), out))
     turned = apply("adaptive_avg_pool", last(x), output_size=out, layout=CHANNELS_LAST)
     close(np.moveaxis(turned, -1, 1), ADAPTIVE_AVG[len(out)](tensor(x), out))
+
+
+@pytest.mark.parametrize("extents", [(8, 1), (9, 4), (20, 13)])
+@pytest.mark.parametrize("out", [(3, 5), (1, 4), (1, 1)])
+def test_one_decomposition_of_adaptive_pooling_serves_every_extent(extents: Any, out: Any) -> None:
+    x = normal(2, 3, *extents)
+    for name, witness in (("adaptive_avg_pool", ADAPTIVE_AVG), ("adaptive_max_pool", ADAPTIVE_MAX)):
+        for (ours,) in both(name, x, types=["f64[b,3,h,s]"], output_size=out):
+            close(ours, witness[2](tensor(x), out))
+
+
+def test_one_decomposition_of_a_transposed_convolution_serves_every_extent() -> None:
+    attributes = {"strides": (2,), "padding": ((1, 3),), "output_padding": (1,), "dilations": (1,)}
+    for extent in (8, 11):
+        x, w = normal(2, 4, extent), normal(4, 3, 3)
+        whole, spelled = both("conv_transpose", x, w, types=["f64[b,4,h]", "f64[4,3,3]"], **attributes)
+        np.testing.assert_allclose(spelled[0], whole[0], rtol=0, atol=1e-13)
 
 
 def test_lp_pooling_is_what_torch_computes_of_magnitudes() -> None:

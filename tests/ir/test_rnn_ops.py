@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dragoman.ir.builder import make, trace
-from dragoman.ir.interpreter import run
-from dragoman.ir.op import REGISTRY
-from dragoman.ir.types import TensorType, dtype_of
 from tests.ir.one_op import apply, infer, refusal
+from tests.ir.spelled import both
 
 torch = pytest.importorskip("torch")
 rnn_utils = torch.nn.utils.rnn
@@ -24,19 +21,6 @@ LENGTHS = np.array([3, 7, 1, 5])
 
 def normal(*shape: int) -> Any:
     return RANDOM.standard_normal(shape)
-
-
-def both(name: str, *arrays: Any, **attributes: Any) -> list[tuple[Any, ...]]:
-    """The results of a layer as it is and as its decomposition."""
-    given = [a for a in arrays if a is not None]
-
-    def spelled(b: Any, *values: Any) -> Any:
-        rest = iter(values)
-        operands = [next(rest) if a is not None else None for a in arrays]
-        return make(REGISTRY[name], attributes).decompose(b, *operands)
-
-    graph = trace(spelled, *(TensorType(dtype_of(a), a.shape) for a in given))
-    return [apply(name, *arrays, **attributes), tuple(run(graph, *given))]
 
 
 def torch_layer(kind: Any, bidirectional: bool, bias: bool, **options: Any) -> Any:
@@ -147,6 +131,15 @@ def test_the_reverse_direction_is_the_forward_one_on_the_reversed_sequence(name:
     for ours in both(name, x, w, r, direction="reverse"):
         assert len(ours) == results
         agree(ours, [y[::-1], *finals])
+
+
+@pytest.mark.parametrize(("time", "batch"), [(1, 1), (2, 5), (TIME, BATCH)])
+def test_one_scan_serves_every_time_and_batch(time: int, batch: int) -> None:
+    lengths = RANDOM.integers(1, time + 1, batch)
+    x, w, r = normal(time, batch, INPUTS), normal(2, 4 * HIDDEN, INPUTS), normal(2, 4 * HIDDEN, HIDDEN)
+    types = ("f64[s,b,3]", "f64[2,20,3]", "f64[2,20,5]", "i64[b]")
+    whole, spelled = both("lstm", x, w, r, None, None, None, lengths, types=types, direction="bidirectional")
+    agree(spelled, whole)
 
 
 def test_recurrent_layers_keep_symbolic_time_and_batch() -> None:
