@@ -120,7 +120,9 @@ def _random(rng: np.random.Generator, type: TensorType, role: InputRole) -> Any:
         return rng.integers(0, 2, shape).astype(np.bool_)
     if type.dtype.is_integer:
         low, high = index_range(role, int) if role.kind is Kind.INDEX else (-4 * (type.dtype.kind == "int"), 7)
-        return rng.integers(low, high + 1, shape).astype(type.dtype.numpy)
+        numbers = rng.integers(low, high + 1, shape)
+        numbers.reshape(-1)[:2] = [high, low][: numbers.size]  # both ends, however few there are
+        return numbers.astype(type.dtype.numpy)
     raise Inexact(f"{type.dtype} has no exact form here")
 
 
