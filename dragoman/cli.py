@@ -146,10 +146,11 @@ def demo(
 def main() -> NoReturn:
     """Run the command line; ends the process with the exit code of DESIGN §8."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    sys.exit(_status(sys.argv[1:]))
+    sys.exit(status(sys.argv[1:]))
 
 
-def _status(arguments: list[str]) -> int:
+def status(arguments: list[str]) -> int:
+    """Run the command line on arguments; returns the exit code."""
     try:
         result: Any = app(arguments, standalone_mode=False, prog_name="dragoman")
         return int(result) if isinstance(result, int) else 0
