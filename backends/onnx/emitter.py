@@ -36,6 +36,7 @@ class Emission:
 
     skeleton: onnx.ModelProto
     weights: dict[str, Weight] = field(default_factory=dict[str, Weight])
+    names: dict[Value, str] = field(default_factory=dict[Value, str])  # where the values of the graph are in the model
 
     @property
     def weight_bytes(self) -> int:
@@ -99,7 +100,8 @@ class Emitter:
         self._describe_values(graph)
         for key, text in sorted(graph.metadata.items()):
             self.skeleton.metadata_props.add(key=key, value=text)
-        return Emission(self.skeleton, self.weights)
+        named = {v: n for node in graph for v in node.results if (n := self._named.get(self.source(v))) is not None}
+        return Emission(self.skeleton, self.weights, named)
 
     def _name_interface(self, graph: Graph) -> None:
         for value in graph.inputs:

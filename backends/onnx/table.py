@@ -14,6 +14,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dragoman.backends.onnx import types
@@ -58,12 +59,20 @@ def emits(name: str, since: int = types.OLDEST, where: Where | None = None) -> C
     return register
 
 
+REFUSED: dict[str, str] = {}
+
+
+def refuses(name: str, reason: str) -> None:
+    """Declare that ONNX has no spelling of an op at any opset."""
+    REFUSED[name] = reason
+
+
 def entry_for(node: Node, opset: int) -> Entry | str:
     """The entry that emits a node at an opset, or the reason why there is none."""
     unheld = _unheld(node, opset)
     if unheld:
         return unheld
-    reason = "no translation to ONNX is known"
+    reason = REFUSED.get(node.op.name, "ONNX has no operator for it")
     for entry in TABLE.get(node.op.name, ()):
         declined = entry.declines(node, opset)
         if declined is None:
@@ -80,10 +89,17 @@ def _unheld(node: Node, opset: int) -> str | None:
     return None
 
 
-def supports(node: Node, opset: int) -> str | None:
+def supports(node: Node, opset: int = types.DEFAULT) -> str | None:
     """Why ONNX at an opset has no spelling of its own for a node, or None."""
+    load_tables()
     found = entry_for(node, opset)
     return found if isinstance(found, str) else None
+
+
+def legal(opset: int | None = None) -> Callable[[Node], str | None]:
+    """`supports` at one opset, as `dragoman.passes.legalize` takes it."""
+    chosen = types.checked_opset(opset)
+    return lambda node: supports(node, chosen)
 
 
 def requires(op_type: str, count: int | None = None, *, runs: bool = False) -> Where:
@@ -147,6 +163,7 @@ def _dtype(node: Node) -> DType:
     return next(v.type.dtype for v in node.operands if v is not None)
 
 
+@cache
 def load_tables() -> None:
     """Import every family, which fills the table."""
     from dragoman.backends.onnx import tables

@@ -76,7 +76,7 @@ _NO_KERNEL: dict[str, frozenset[DType]] = {
     **{name: frozenset({U32, U64}) for name in ("ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "CumSum")},
     **{name: frozenset({I16, U16, U32, U64}) for name in ("ArgMax", "ArgMin")},
     **{name: frozenset({F64}) for name in ("LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "HardSigmoid", "HardSwish")},
-    **{name: frozenset({F64}) for name in ("Softplus", "Softsign", "Mish", "ThresholdedRelu", "PRelu")},
+    **{name: frozenset({F64}) for name in ("Softplus", "Softsign", "Mish", "ThresholdedRelu", "PRelu", "Shrink")},
     "NonZero": frozenset({F64, I8, I16, U16, U32, U64}),
     "Trilu": frozenset({I8, I16, U8, U16, U32, U64}),
     "TopK": frozenset({U16, U32, U64}),

@@ -31,6 +31,8 @@ def _takes_attention(node: Node, opset: int) -> str | None:
         return "ONNX's Attention caps after masking"
     if mask is not None and (op.causal or mask.type.rank < 2 or op.empty_rows != "zero"):
         return "ONNX leaves open what a row with nothing to attend to gives"
+    if mask is not None and not same(mask.type.shape[-1], key.type.shape[-2]):
+        return "ONNX's Attention pads a mask along the keys instead of stretching it"
     if op.scale is None and not isinstance(query.type.shape[-1], int):
         return "the scale depends on a dynamic extent"
     return requires("Attention", runs=True)(node, opset)
@@ -41,7 +43,11 @@ def attention(e: Emitter, node: Node, query: Value, key: Value, value: Value, ma
     """Attention; rows that a mask empties are set to 0 afterwards, whatever the runtime makes of them."""
     op: Any = node.op
     scale = op.scale if op.scale is not None else 1 / math.sqrt(int(query.type.shape[-1]))
-    y = e.op("Attention", query, key, value, mask, scale=float(scale), is_causal=int(op.causal) or None)
+    given: Value | str | None = mask
+    length = query.type.shape[-2]
+    if mask is not None and e.opset < 25 and not same(mask.type.shape[-2], length):
+        given = e.op("Expand", mask, e.dims.shape((length, 1)))  # until then ONNX Runtime wants a row for each query
+    y = e.op("Attention", query, key, value, given, scale=float(scale), is_causal=int(op.causal) or None)
     if mask is None:
         return y
     dtype = query.type.dtype

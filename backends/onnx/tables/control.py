@@ -7,7 +7,7 @@ from typing import Any
 
 from dragoman.backends.onnx.emitter import Emitter
 from dragoman.backends.onnx.table import emits
-from dragoman.ir.dims import Dim
+from dragoman.ir.dims import bounds
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.types import BOOL, I64, TensorType
 
@@ -44,11 +44,10 @@ def while_loop(e: Emitter, node: Node, *operands: Value) -> Sequence[str | Value
     op: Any = node.op
     count = len(operands) - op.invariants
     moving = _changing(op.body, count)
-    first = e.inline(op.condition, operands)[0]
+    first = e.ref(e.inline(op.condition, operands)[0])
     scope = e.open("body")
     with e.within(scope):
-        e.parameter(_COUNTER, "turn")
-        e.parameter(_FLAG, "proceed")
+        _enter_loop(e)
         state: list[Value | str] = list(operands)
         for i in moving:
             state[i] = e.parameter(operands[i].type, "state")
@@ -68,49 +67,71 @@ def while_loop(e: Emitter, node: Node, *operands: Value) -> Sequence[str | Value
 
 @emits("scan")
 def scan(e: Emitter, node: Node, *operands: Value) -> Sequence[str | Value]:
-    """Scan over the sequences; Loop with a trip count where there is none, since ONNX's Scan wants one."""
+    """Scan over the sequences; Loop with a trip count where there is none, or where there may be no turn.
+
+    ONNX's Scan wants a sequence, and ONNX Runtime 1.32 dies of a division by zero in one of no turns.
+    """
     op: Any = node.op
     end = len(operands) - op.invariants
     carries, sequences, invariants = operands[: op.carries], operands[op.carries : end], operands[end:]
     moving = _changing(op.body, op.carries)
+    begins = [carries[i] for i in moving]
+    stacked = len(node.results) - op.carries
+    as_loop = not sequences or bounds(op.length)[0] <= 0
     scope = e.open("body")
-    stacked = op.body.outputs[op.carries :]
     with e.within(scope):
-        if not sequences:
-            e.parameter(_COUNTER, "turn")
-            e.parameter(_FLAG, "proceed")
+        turn = _enter_loop(e) if as_loop else ""
         state: list[Value | str] = list(carries)
         for i in moving:
             state[i] = e.parameter(carries[i].type, "carry")
-        elements = [e.parameter(s.type.with_shape(s.type.shape[1:]), "element") for s in sequences]
+        if as_loop:
+            elements = _elements(e, sequences, turn, op)
+        else:
+            elements = [e.parameter(s.type.with_shape(s.type.shape[1:]), "element") for s in sequences]
         given = e.inline(op.body, [*state, *elements, *invariants])
-        if not sequences:
+        if as_loop:
             e.yields(e.scalar(True, BOOL), _FLAG)
         for i in [*moving, *range(op.carries, len(given))]:
             e.yields(given[i], given[i].type)
-    begins = [carries[i] for i in moving]
-    count = len(moving) + len(stacked)
-    if sequences:
-        turned = [1] * len(sequences) if op.reverse else None
-        stacks = [1] * len(stacked) if op.reverse and stacked else None
-        looped = e.ops(
-            "Scan",
-            [*begins, *sequences],
-            count,
-            body=scope.graph,
-            num_scan_inputs=len(sequences),
-            scan_input_directions=turned,
-            scan_output_directions=stacks,
-        )
-    else:
-        trip: Dim = op.length
-        looped = e.ops("Loop", [e.dims.scalar(trip), None, *begins], count, body=scope.graph)
+    if as_loop:
+        looped = e.ops("Loop", [e.dims.scalar(op.length), None, *begins], len(moving) + stacked, body=scope.graph)
         if op.reverse:
             looped[len(moving) :] = [_flipped(e, name) for name in looped[len(moving) :]]
+    else:
+        looped = _scanned(e, [*begins, *sequences], scope.graph, (len(moving), len(sequences), stacked), op.reverse)
     results: list[str | Value] = [*carries, *looped[len(moving) :]]
     for i, name in zip(moving, looped, strict=False):
         results[i] = name
     return results
+
+
+def _enter_loop(e: Emitter) -> str:
+    turn = e.parameter(_COUNTER, "turn")
+    e.parameter(_FLAG, "proceed")
+    return turn
+
+
+def _elements(e: Emitter, sequences: Sequence[Value], turn: str, op: Any) -> list[str]:
+    if not sequences:
+        return []
+    if op.reverse:
+        turn = e.op("Sub", e.dims.scalar(op.length - 1), turn)
+    return [e.op("Gather", s, turn, axis=0) for s in sequences]
+
+
+def _scanned(
+    e: Emitter, operands: Sequence[Value], body: Any, counts: tuple[int, int, int], reverse: bool
+) -> list[str]:
+    moving, sequences, stacked = counts
+    return e.ops(
+        "Scan",
+        operands,
+        moving + stacked,
+        body=body,
+        num_scan_inputs=sequences,
+        scan_input_directions=[1] * sequences if reverse else None,
+        scan_output_directions=[1] * stacked if reverse and stacked else None,
+    )
 
 
 def _flipped(e: Emitter, name: str) -> str:

@@ -15,8 +15,9 @@ from dragoman.backends.onnx import types
 from dragoman.backends.onnx.emitter import Emitter
 from dragoman.backends.onnx.table import emits, requires
 from dragoman.backends.onnx.tables.shape import reshaped
+from dragoman.ir.dims import Dim, product, same
 from dragoman.ir.graph import Node, Value
-from dragoman.ir.types import DType
+from dragoman.ir.ops.matmul import spelled_out
 
 
 def _takes_matmul(node: Node, opset: int) -> str | None:
@@ -46,8 +47,8 @@ def linear(e: Emitter, node: Node, x: Value, weight: Value, bias: Value | None =
         return e.op("Gemm", x, weight, bias, transB=1)
     if e.weight(weight) is not None and not _only_transposed(e, weight) and float_:
         return _through_rows(e, node, x, weight, bias)
-    product = e.op("MatMul", x, transposed(e, weight))
-    return product if bias is None else e.op("Add", product, bias)
+    y = e.op("MatMul", x, transposed(e, weight))
+    return y if bias is None else e.op("Add", y, bias)
 
 
 def transposed(e: Emitter, weight: Value) -> str:
@@ -73,17 +74,21 @@ def _rank(value: Value | None) -> int:
 def _through_rows(e: Emitter, node: Node, x: Value, weight: Value, bias: Value | None) -> str | Value:
     # A weight that is also used as it is (tied to an embedding, say) is kept once: Gemm can turn it on the way.
     rows = e.op("Reshape", x, e.i64([-1, int(weight.type.shape[1])]))
-    product = e.op("Gemm", rows, weight, bias, transB=1)
+    y = e.op("Gemm", rows, weight, bias, transB=1)
     *lead, out = node.result.type.shape
-    count: Any = 1
-    for d in lead:
-        count = count * d
-    return reshaped(e, product, (count, out), node.result.type.shape)
+    return reshaped(e, y, (product(lead), out), node.result.type.shape)
 
 
 def _takes_einsum(node: Node, opset: int) -> str | None:
-    dtype: DType = node.result.type.dtype
-    return requires("Einsum", 1)(node, opset) or (None if dtype.bits >= 16 else f"ONNX Runtime has no Einsum on {dtype}")
+    op: Any = node.op
+    shapes = [v.type.shape for v in node.operands if v is not None]
+    terms, _ = spelled_out(op.equation, [len(shape) for shape in shapes])
+    extents: dict[str, Dim] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        for letter, dim in zip(term, shape, strict=True):
+            if not same(extents.setdefault(letter, dim), dim):
+                return "ONNX's Einsum stretches no extent of 1"
+    return requires("Einsum", 1)(node, opset)
 
 
 @emits("einsum", where=_takes_einsum)

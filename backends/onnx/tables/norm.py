@@ -48,12 +48,12 @@ def _known(what: str, axis: int, until: int | None) -> Where:
 
 
 def _single_precision(node: Node, opset: int) -> str | None:
-    # LayerNormalization computes its statistics in f32 (stash_type); in f64 they would lose half their digits.
+    # ONNX keeps epsilon in f32, and LayerNormalization its statistics too (stash_type): f64 would lose half its digits.
     dtype = _input(node).type.dtype
-    return None if dtype.bits <= F32.bits else "the statistics would be computed in f32"
+    return None if dtype.bits <= F32.bits else "ONNX keeps epsilon in f32"
 
 
-@emits("batch_norm", where=all_of(_channels_second, requires("BatchNormalization")))
+@emits("batch_norm", where=all_of(_channels_second, _single_precision, requires("BatchNormalization")))
 def batch_norm(e: Emitter, node: Node, *operands: Value) -> str:
     """BatchNormalization for inference."""
     op: Any = node.op
@@ -101,7 +101,9 @@ def _is_image(node: Node, opset: int) -> str | None:
 @emits(
     "group_norm",
     since=21,
-    where=all_of(_channels_second, _is_image, _known("scale and bias", 1, 2), requires("GroupNormalization")),
+    where=all_of(
+        _channels_second, _is_image, _single_precision, _known("scale and bias", 1, 2), requires("GroupNormalization")
+    ),
 )
 def group_norm(e: Emitter, node: Node, x: Value, scale: Value | None = None, bias: Value | None = None) -> str:
     """GroupNormalization."""

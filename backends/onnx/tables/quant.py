@@ -37,14 +37,17 @@ def _attributes(node: Node, x: Value, scale: Value) -> dict[str, Any]:
 
 @emits("quantize", where=_takes("QuantizeLinear"))
 def quantize(e: Emitter, node: Node, x: Value, scale: Value, zero_point: Value | None = None) -> str:
-    """QuantizeLinear. The dtype is told by the zero point; one of zeros stands in for it, before opset 21 the only way."""
+    """QuantizeLinear. Before opset 21 only a zero point can tell the dtype, and one of zeros stands in for it."""
     dtype = node.result.type.dtype
     zero: Value | str | None = zero_point
-    if zero is None and dtype != U8:
+    told = None
+    if zero is None and e.opset >= 21:
+        told = types.code(dtype)
+    elif zero is None and dtype != U8:
         zero = e.scalar(0.0 if dtype.is_float else 0, dtype)
         if scale.type.rank:
             zero = e.op("Expand", zero, e.dims.shape(scale.type.shape))
-    return e.op("QuantizeLinear", x, scale, zero, **_attributes(node, x, scale))
+    return e.op("QuantizeLinear", x, scale, zero, output_dtype=told, **_attributes(node, x, scale))
 
 
 @emits("dequantize", where=_takes("DequantizeLinear"))

@@ -7,9 +7,10 @@ from typing import Any
 from dragoman.backends.onnx import types
 from dragoman.backends.onnx.emitter import Emitter
 from dragoman.backends.onnx.table import emits, requires
+from dragoman.ir.dims import bounds
 from dragoman.ir.graph import Node, Value
 from dragoman.ir.op import normal_axes, normal_axis
-from dragoman.ir.types import BOOL, I32
+from dragoman.ir.types import BOOL, I32, I64
 
 _NATIVE = {
     **{"reduce_sum": "ReduceSum", "reduce_prod": "ReduceProd", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin"},
@@ -61,8 +62,14 @@ def _logic(name: str, op_type: str) -> None:
         axes = normal_axes(op.axes, x.type.rank)
         if not axes:
             return x
-        computing = BOOL if e.opset >= 20 else I32
-        return e.cast_from(reduced(e, op_type, e.cast(x, computing), axes, op.keepdims), computing, BOOL)
+        if all(bounds(x.type.shape[axis])[0] > 0 for axis in axes):
+            computing = BOOL if e.opset >= 20 else I32
+            return e.cast_from(reduced(e, op_type, e.cast(x, computing), axes, op.keepdims), computing, BOOL)
+        # Over nothing, ONNX Runtime refuses an extremum of booleans; counting knows the answer.
+        counted = e.op("Not", x) if name == "reduce_all" else x
+        count = reduced(e, "ReduceSum", e.op("Cast", counted, to=types.code(I64)), axes, op.keepdims)
+        none = e.op("Equal", count, e.scalar(0, I64))
+        return none if name == "reduce_all" else e.op("Not", none)
 
 
 _logic("reduce_any", "ReduceMax")
@@ -117,6 +124,8 @@ def cumprod(e: Emitter, node: Node, x: Value) -> str:
 
 def _running(e: Emitter, x: Value, op_type: str, start: int, axis: int, reverse: bool, exclusive: bool) -> str:
     dtype, axis = x.type.dtype, normal_axis(axis, x.type.rank)
+    if any(isinstance(d, int) and d == 0 for d in x.type.shape):
+        return e.ref(x)
     slab = x.type.with_shape((*x.type.shape[:axis], *x.type.shape[axis + 1 :]))
     value = float(start) if dtype.is_float else start
     first = e.op("Expand", e.scalar(value, dtype), e.dims.shape(slab.shape))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -45,36 +47,83 @@ def _scales_give_sizes(node: Node) -> bool:
     return True
 
 
-@emits("resize", where=_takes_resize)
-def resize(e: Emitter, node: Node, x: Value) -> str:
-    """Resize of the spatial axes by factors where the IR has them, else to sizes."""
+def _exact_places(node: Node) -> list[Any] | None:
+    """Which elements a nearest-neighbour resize reads, where a place falls on the edge between two and f32 may err."""
     op: Any = node.op
+    x = node.operands[0]
+    assert x is not None
+    extents = [x.type.shape[axis] for axis in spatial_axes(x.type.rank, op.layout)]
+    if op.mode != "nearest" or not all(isinstance(d, int) for d in (*extents, *op.sizes)):
+        return None
+    factors = op.scales or tuple(Fraction(s, n) for s, n in zip(op.sizes, extents, strict=True))
+    if all(Fraction(float(np.float32(float(f)))) == f for f in factors) or op.coordinates == "align_corners":
+        return None
+    before, after = (_nudged(op, extents, by) for by in (-_DOUBT, _DOUBT))
+    firm = all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    # In the symmetric coordinates the factor cancels in the middle, where a place may still be on the edge.
+    if firm and op.coordinates != "half_pixel_symmetric":
+        return None
+    return [op.taps(extent, i)[0][:, 0] for i, extent in enumerate(extents)]
+
+
+_DOUBT = Fraction(1, 10_000)  # of the factor: a thousand times the rounding of f32
+
+
+def _nudged(op: Any, extents: Sequence[Any], by: Fraction) -> list[Any]:
+    factors = op.scales or tuple(Fraction(s, n) for s, n in zip(op.sizes, extents, strict=True))
+    moved = op.with_attributes(scales=tuple(Fraction(f) * (1 + by) for f in factors))
+    return [moved.taps(extent, i)[0][:, 0] for i, extent in enumerate(extents)]
+
+
+@emits("resize", where=_takes_resize)
+def resize(e: Emitter, node: Node, x: Value) -> str | Value:
+    """Resize of the spatial axes by factors where the IR has them, else to sizes; Gather where rounding would decide."""
+    op: Any = node.op
+    places = _exact_places(node)
+    if places is not None:
+        y: Value | str = x
+        for axis, along in zip(spatial_axes(x.type.rank, op.layout), places, strict=True):
+            y = e.op("Gather", y, e.i64([int(p) for p in along]), axis=axis)
+        return y
     rank = x.type.rank
+    first = channels_first(e, x, rank, op.layout)
+    if op.mode == "cubic" and rank == 3:
+        # ONNX Runtime has bicubic only; a row of one is resized to one, which changes nothing.
+        tall = _resized(e, node, x, e.op("Unsqueeze", first, e.i64([2])), 1)
+        return laid_out(e, e.op("Squeeze", tall, e.i64([2])), rank, op.layout)
+    return laid_out(e, _resized(e, node, x, first, 0), rank, op.layout)
+
+
+def _resized(e: Emitter, node: Node, x: Value, first: Value | str, rows: int) -> str:
+    """Resize of `first`, channels at axis 1 and then as many more axes of extent 1 as `rows` says."""
+    op: Any = node.op
     coordinates, rounding = op.coordinates, op.rounding
     if coordinates == "tf_half_pixel_for_nn":
         coordinates, rounding = "half_pixel", _FOR_NEAREST[rounding]
-    axes = list(range(2, rank)) if e.opset >= 18 else None
+    spatial = spatial_axes(x.type.rank, op.layout)
+    channels = next(x.type.shape[axis] for axis in range(1, x.type.rank) if axis not in spatial)
+    outer: list[Dim] = [] if e.opset >= 18 else [x.type.shape[0], channels]
     scales = sizes = None
     if op.scales is not None:
-        scales = e.constant(np.array([*([] if axes else [1.0, 1.0]), *op.scales], np.float32), F32)
+        factors = [1.0] * (len(outer) + rows) + list(op.scales)
+        scales = e.constant(np.array(factors, np.float32), F32)
     else:
-        sizes = e.dims.shape([*([] if axes else [x.type.shape[0], x.type.shape[1 if rank else 0]]), *op.sizes])
-    nearest = op.mode == "nearest"
-    y = e.op(
+        sizes = e.dims.shape([*outer, *[1] * rows, *op.sizes])
+    cubic = op.mode == "cubic"
+    return e.op(
         "Resize",
-        channels_first(e, x, rank, op.layout),
+        first,
         None,
         scales,
         sizes,
         mode=op.mode,
         coordinate_transformation_mode=coordinates,
-        nearest_mode=rounding if nearest else None,
-        cubic_coeff_a=float(op.cubic_a) if op.mode == "cubic" else None,
+        nearest_mode=rounding if op.mode == "nearest" else None,
+        cubic_coeff_a=float(op.cubic_a) if cubic else None,
         exclude_outside=int(op.exclude_outside) or None,
         antialias=int(op.antialias) or None,
-        axes=axes,
+        axes=None if outer else list(range(2, x.type.rank + rows)),
     )
-    return laid_out(e, y, rank, op.layout)
 
 
 def _takes_grid(node: Node, opset: int) -> str | None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from dragoman.backends.onnx import types
 from dragoman.backends.onnx.emitter import Emitter
 from dragoman.backends.onnx.table import Where, emits
-from dragoman.backends.onnx import types
+from dragoman.ir.dims import bounds
 from dragoman.ir.graph import Node, Value
 from dragoman.ir.types import F64, I32
 from dragoman.ir.weights import Array
@@ -21,6 +22,8 @@ def _takes(op_type: str) -> Where:
         assert x is not None
         assert w is not None
         assert r is not None
+        if bounds(x.type.shape[0])[0] <= 0:
+            return "ONNX Runtime leaves the states undefined where there is no step"
         if x.type.dtype == F64:
             return f"ONNX Runtime has no {op_type} on f64"
         if not all(isinstance(d, int) for d in (*w.type.shape, *r.type.shape)):
