@@ -48,8 +48,8 @@ class Symbol:
 
     @property
     def dim(self) -> DimExpr:
-        """This symbol as a dimension."""
-        return DimExpr(((((self, 1),), 1),))
+        """This symbol as a dimension: one object, so that comparing shapes is mostly comparing identities."""
+        return _symbol_dim(self)
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,11 @@ class DimExpr:
 
 
 Dim = int | DimExpr
+
+
+@lru_cache(maxsize=4096)
+def _symbol_dim(symbol: Symbol) -> DimExpr:
+    return DimExpr(((((symbol, 1),), 1),))
 
 
 def terms_of(dim: Dim) -> Terms:

@@ -219,7 +219,7 @@ def same_shape(a: Shape, b: Shape) -> bool:
 
 def same_type(a: TensorType, b: TensorType) -> bool:
     """Whether two types are equal for every value of their symbols."""
-    return a is b or (a.dtype == b.dtype and same_shape(a.shape, b.shape))
+    return a is b or (a.dtype == b.dtype and (a.shape == b.shape or same_shape(a.shape, b.shape)))
 
 
 @lru_cache(maxsize=65536)
