@@ -11,8 +11,9 @@ import numpy as np
 
 from dragoman.ir.arithmetic import Inexact
 
-PRIMES = (1610571163, 268428527, 134214263)
-GENERATORS = (64, 4)  # of order PRIMES[1] in Z/PRIMES[0] and of order PRIMES[2] in Z/PRIMES[1]
+# Each is twice the next plus one, and 7 modulo 8; modulo each of them every number up to 17 is a square.
+PRIMES = (1568286719, 784143359, 392071679)
+GENERATORS = (4, 4)  # of order PRIMES[1] in Z/PRIMES[0] and of order PRIMES[2] in Z/PRIMES[1]
 
 
 def residues(integers: Any, prime: int) -> Any:

@@ -17,6 +17,7 @@ from dragoman.ir.op import (
     Arithmetic,
     Array,
     Op,
+    OperandSample,
     Sample,
     TensorType,
     normal_axes,
@@ -276,7 +277,7 @@ class BatchNorm(Op, name="batch_norm"):
     def samples(cls) -> Iterable[Sample]:
         """Each rank, both layouts."""
 
-        def parameters(type: str) -> tuple[object, ...]:
+        def parameters(type: str) -> tuple[str | OperandSample, ...]:
             return type, type, type, operand(type, low=0.1, high=2.0)
 
         yield sample("f32[2,3]", *parameters("f32[3]"), epsilon=1e-5)
