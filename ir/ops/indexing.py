@@ -174,7 +174,7 @@ def columns(indices: Array, extents: Sequence[int], first: int) -> list[Any]:
     return [wrapped(indices[..., i], extents[first + i], first + i) for i in range(indices.shape[-1])]
 
 
-class Nonzero(Op, name="nonzero"):
+class Nonzero(Op, name="nonzero", data_dependent=True):
     """The places of the elements other than zero, in row-major order; `size` is how many there are.
 
     x: [n…] of rank r   ->   i64[r, size], ONNX's layout. `size` is a symbol of its own where only the data can tell.

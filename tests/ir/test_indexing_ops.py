@@ -12,7 +12,9 @@ from dragoman.ir.builder import trace
 from dragoman.ir.errors import UsageError
 from dragoman.ir.field import FIELD
 from dragoman.ir.interpreter import run
+from dragoman.ir.parser import parse
 from dragoman.ir.types import BOOL, F16, F32, I64, parse_type
+from dragoman.ir.verify import verify
 from tests.ir.one_op import KNOWN, apply, dim, infer, refusal
 
 RANDOM = np.random.default_rng()
@@ -189,6 +191,8 @@ def test_a_masked_selection_binds_its_size_when_it_runs() -> None:
 
     graph = trace(program, parse_type("f32[b,3]", KNOWN), parse_type("bool[b,3]", KNOWN))
     assert str(graph.outputs[0].type) == "f32[z]"
+    verify(graph)  # z is a size that nonzero tells
+    assert str(parse(str(graph))) == str(graph)
     for b in (1, 3):
         x, mask = RANDOM.normal(size=(b, 3)), RANDOM.random((b, 3)) < 0.6
         assert np.array_equal(run(graph, x, mask)[0], x[mask])
