@@ -248,13 +248,13 @@ def test_average_pooling_is_what_torch_computes(
         close(apply("avg_pool", x, divisor=5, **attributes), divided)
 
 
-def test_a_window_with_a_nan_has_no_largest_element_but_the_nan() -> None:
+def test_a_window_with_a_nan_has_no_largest_element_but_the_last_nan() -> None:
     x = np.array([[[1.0, np.nan, 3.0, np.nan, 5.0, 5.0, 5.0]]])
-    attributes = {"window": (2,), "strides": (1,), "padding": ((0, 0),), "dilations": (1,)}
+    attributes = {"window": (3,), "strides": (1,), "padding": ((0, 0),), "dilations": (1,)}
     values, indices = apply("max_pool_with_indices", x, **attributes)
-    np.testing.assert_array_equal(values, [[[np.nan] * 4 + [5, 5]]])
-    expected = F.max_pool1d(tensor(x), 2, 1, return_indices=True)[1].numpy()
-    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_array_equal(values, [[[np.nan] * 4 + [5]]])
+    np.testing.assert_array_equal(indices, [[[1, 3, 3, 3, 4]]])
+    np.testing.assert_array_equal(indices, F.max_pool1d(tensor(x), 3, 1, return_indices=True)[1].numpy())
     np.testing.assert_array_equal(apply("max_pool", x, **attributes), values)
 
 
