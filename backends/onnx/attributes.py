@@ -1,4 +1,4 @@
-"""Attributes of ONNX nodes from Python values, without the checks of `onnx.helper` that cost more than the node itself."""
+"""Attributes of ONNX nodes from Python values, without the costly checks of `onnx.helper`."""
 
 from __future__ import annotations
 

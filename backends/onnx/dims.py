@@ -1,7 +1,8 @@
 """Extents as i64 tensors of the emitted model, each computed once per scope and only where a number will not do.
 
-A symbol is read by `Shape` off a value that has it. An expression is computed from its symbols unless some value already has
-that extent. What can be written as a constant with 0 (copy) and -1 (infer) needs no node at all: `reshape_target`.
+A symbol is read by `Shape` off a value that has it. An expression is computed from its symbols unless some value
+already has that extent. What can be written as a constant with 0 (copy) and -1 (infer) needs no node at all:
+`reshape_target`.
 """
 
 from __future__ import annotations

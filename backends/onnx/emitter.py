@@ -1,12 +1,13 @@
-"""From a graph to an ONNX model: nodes by the table, names, scopes of sub-graphs, constants, and weights left to be streamed.
+"""From a graph to an ONNX model: nodes by the table, names, scopes of sub-graphs, constants, and weights left to be
+streamed.
 
-The graph is not changed: what the opset lacks is decomposed in scratch graphs on the way. What can be neither emitted nor
-decomposed is collected, and refused once with all of it. Cost is linear in nodes; no weight is read here.
+The graph is not changed: what the opset lacks is decomposed in scratch graphs on the way. What can be neither emitted
+nor decomposed is collected, and refused once with all of it. Cost is linear in nodes; no weight is read here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -313,7 +314,7 @@ class Emitter:
 
     def scalar(self, value: float | complex | str, dtype: DType) -> str:
         """A constant of rank 0, rounded to its dtype."""
-        return self.constant(np.asarray(value, np.object_ if dtype.kind == "string" else None).astype(dtype.numpy), dtype)
+        return self.constant(types.array(value, dtype), dtype)
 
     def i64(self, values: int | Sequence[int]) -> str:
         """An i64 constant: of rank 0 for a number, of rank 1 for a sequence."""
@@ -339,7 +340,7 @@ class Emitter:
     # ---- sub-graphs ------------------------------------------------------------------------------------
 
     @contextmanager
-    def within(self, scope: Scope) -> Iterator[None]:
+    def within(self, scope: Scope) -> Generator[None]:
         """Write into another scope for a while."""
         before, self.scope = self.scope, scope
         try:

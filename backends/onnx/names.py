@@ -1,7 +1,8 @@
 """Names in the emitted model: those of the model's own inputs, outputs and parameters, and unique ones for the rest.
 
-A node is called after the module it came from and its operator, `encoder.layer.3.attn/MatMul`, with a counter where that
-repeats; its results after the node. All names depend on the graph alone, so that the same graph gives the same bytes.
+A node is called after the module it came from and its operator, `encoder.layer.3.attn/MatMul`, with a counter where
+that repeats; its results after the node. All names depend on the graph alone, so that the same graph gives the same
+bytes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ class Names:
 
     def results(self, node: str, count: int) -> list[str]:
         """Names for the results of a node."""
-        return [self.value(f"{node}_output_{index}") for index in range(count)]
+        names = [f"{node}_output_{index}" for index in range(count)]
+        if not self._values.isdisjoint(names):
+            return [self.value(name) for name in names]
+        self._values.update(names)
+        return names
 
 
 def _numbered(wanted: str, following: dict[str, int], taken: set[str]) -> str:

@@ -1,7 +1,8 @@
-"""Letting go of file-backed memory that has been read: a model mapped from disk must not become resident as it is copied.
+"""Letting go of file-backed memory that has been read: a model mapped from disk must not become resident as it is
+copied.
 
-Pages are handed back with MADV_PAGEOUT, which loses nothing even where a private mapping was written to. Does nothing on
-systems other than Linux.
+Pages are handed back with MADV_PAGEOUT, which loses nothing even where a private mapping was written to. Does nothing
+on systems other than Linux.
 """
 
 from __future__ import annotations

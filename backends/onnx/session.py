@@ -1,7 +1,7 @@
 """Running an ONNX model in ONNX Runtime with NumPy arrays in and out, every element type included.
 
-Telemetry is off. Without the optimiser for correctness, with it for speed. Refuses double precision: an ONNX model computes
-in the types it declares.
+Telemetry is off. Without the optimiser for correctness, with it for speed. Refuses double precision: an ONNX model
+computes in the types it declares.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from dragoman.ir.weights import Array, Weight, pack_nibbles, unpack_nibbles
 
 # Element types that NumPy gives no name to travel as bytes; ONNX Runtime's names for them, and ours.
 _AS_BYTES: dict[str, DType] = {
-    **{"tensor(bfloat16)": BF16, "tensor(float8e4m3fn)": F8E4M3FN, "tensor(float8e5m2)": F8E5M2},
-    **{"tensor(uint4)": U4, "tensor(int4)": I4},
-}
+    "tensor(bfloat16)": BF16,
+    "tensor(float8e4m3fn)": F8E4M3FN,
+    "tensor(float8e5m2)": F8E5M2,
+} | {"tensor(uint4)": U4, "tensor(int4)": I4}
 
 
 def runtime() -> Any:
@@ -66,7 +67,7 @@ class Session:
         self.output_names: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
     def run(self, inputs: Sequence[Array], double: bool = False) -> list[Array]:
-        """The outputs for inputs in order. Raises UsageError for `double`, a wrong number of inputs, or a failed run."""
+        """The outputs for inputs in order. Raises UsageError for `double`, a wrong number of inputs, a failed run."""
         return self._run(self._session, inputs, double)
 
     # ---- values inside ---------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ class Session:
         return self._graph
 
     def probe(self, inputs: Sequence[Array], values: Sequence[Value], double: bool = False) -> Mapping[Value, Array]:
-        """What these values of the graph are in a run; those that have no place of their own in the model are left out."""
+        """What these values of the graph are in a run; those without a place of their own in the model are left out."""
         proto = self._source()
         proto = onnx.load(str(proto), load_external_data=False) if isinstance(proto, Path) else proto
         names = emit(self.graph, opset=proto.opset_import[0].version).names
@@ -184,7 +185,7 @@ def _array(value: Any) -> Array:
     shape = tuple(value.shape())
     count = math.prod(shape)
     size = dtype.nbytes(count)
-    raw = np.frombuffer((ctypes.c_uint8 * size).from_address(value.data_ptr()), np.uint8) if size else np.empty(0, "u1")
+    raw = np.frombuffer(ctypes.string_at(value.data_ptr(), size), np.uint8)
     if dtype.bits == 4:
         return unpack_nibbles(raw, count, dtype).reshape(shape)
-    return raw.view(dtype.numpy).reshape(shape).copy()
+    return raw.view(dtype.numpy).reshape(shape)

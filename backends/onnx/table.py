@@ -4,8 +4,9 @@
     def gelu(e: Emitter, node: Node, x: Value) -> str:
         return e.op("Gelu", x, approximate=node.op.approximate)
 
-An op may have several entries; the newest that fits the opset and accepts the node is used. `direct` covers ops that one ONNX
-operator spells exactly. What no entry accepts is decomposed if it is composite, else refused with the last reason.
+An op may have several entries; the newest that fits the opset and accepts the node is used. `direct` covers ops that
+one ONNX operator spells exactly. What no entry accepts is decomposed if it is composite, else refused with the last
+reason.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def legal(opset: int | None = None) -> Callable[[Node], str | None]:
 
 
 def requires(op_type: str, count: int | None = None, *, runs: bool = False) -> Where:
-    """Accept a node whose first `count` operand dtypes ONNX permits for `op_type`; `runs`: and that ONNX Runtime has."""
+    """Accept a node whose first `count` dtypes ONNX permits for `op_type`; with `runs`, ONNX Runtime as well."""
 
     def where(node: Node, opset: int) -> str | None:
         dtypes = tuple(v.type.dtype if v is not None else None for v in node.operands[:count])
@@ -135,8 +136,8 @@ def direct(
 ) -> None:
     """Register an op that one ONNX operator spells, operands in the same order and of one dtype.
 
-    A dtype that the operator does not take is computed in a wider one, exactly, if `widen`; otherwise it is declined, as
-    suits composites, which have a decomposition to fall back on.
+    A dtype that the operator does not take is computed in a wider one, exactly, if `widen`; otherwise it is declined,
+    as suits composites, which have a decomposition to fall back on.
     """
 
     def accepts(node: Node, opset: int) -> str | None:

@@ -1,7 +1,8 @@
-"""The IR's types in ONNX's words: element types, shapes with `dim_param`, tensors, and what each opset asks of a model file.
+"""The IR's types in ONNX's words: element types, shapes with `dim_param`, tensors, and what each opset asks of a model
+file.
 
-Which dtypes an operator takes is read from ONNX's own schemas, so that it is right for every opset. Refuses nothing itself:
-callers ask `objection` and decide.
+Which dtypes an operator takes is read from ONNX's own schemas, so that it is right for every opset. Refuses nothing
+itself: callers ask `objection` and decide.
 """
 
 from __future__ import annotations
@@ -48,38 +49,50 @@ DEFAULT = 20
 _IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13, 27: 13, 28: 14}
 
 _CODES: dict[DType, int] = {
-    **{F32: 1, U8: 2, I8: 3, U16: 4, I16: 5, I32: 6, I64: 7, STRING: 8, BOOL: 9, F16: 10, F64: 11, U32: 12, U64: 13},
-    **{C64: 14, C128: 15, BF16: 16, F8E4M3FN: 17, F8E5M2: 19, U4: 21, I4: 22},
-}
-_SCHEMA_NAMES: dict[DType, str] = {
-    **{F32: "float", F64: "double", F16: "float16", BF16: "bfloat16", BOOL: "bool", STRING: "string"},
-    **{I4: "int4", I8: "int8", I16: "int16", I32: "int32", I64: "int64"},
-    **{U4: "uint4", U8: "uint8", U16: "uint16", U32: "uint32", U64: "uint64"},
-    **{F8E4M3FN: "float8e4m3fn", F8E5M2: "float8e5m2", C64: "complex64", C128: "complex128"},
-}
+    F32: 1,
+    U8: 2,
+    I8: 3,
+    U16: 4,
+    I16: 5,
+    I32: 6,
+    I64: 7,
+    STRING: 8,
+    BOOL: 9,
+    F16: 10,
+    F64: 11,
+    U32: 12,
+    U64: 13,
+} | {C64: 14, C128: 15, BF16: 16, F8E4M3FN: 17, F8E5M2: 19, U4: 21, I4: 22}
+_SCHEMA_NAMES: dict[DType, str] = (
+    {F32: "float", F64: "double", F16: "float16", BF16: "bfloat16", BOOL: "bool", STRING: "string"}
+    | {I4: "int4", I8: "int8", I16: "int16", I32: "int32", I64: "int64"}
+    | {U4: "uint4", U8: "uint8", U16: "uint16", U32: "uint32", U64: "uint64"}
+    | {F8E4M3FN: "float8e4m3fn", F8E5M2: "float8e5m2", C64: "complex64", C128: "complex128"}
+)
 _SINCE: dict[DType, int] = {F8E4M3FN: 19, F8E5M2: 19, I4: 21, U4: 21}  # the opset in which each small type appears
 
 # Each dtype and those that hold all its values, narrowest first: where casts there and back lose nothing.
-_WIDER: dict[DType, tuple[DType, ...]] = {
-    **{F8E4M3FN: (F16, F32, F64), F8E5M2: (F16, F32, F64), F16: (F32, F64), BF16: (F32, F64), F32: (F64,)},
-    **{I4: (I8, I16, I32, I64, F32), I8: (I16, I32, I64, F32), I16: (I32, I64, F32), I32: (I64, F64)},
-    **{U4: (U8, I32, I64, F32), U8: (I16, I32, I64, F32), U16: (I32, I64, F32), U32: (I64, F64)},
-    **{BOOL: (U8, I32, I64, F32)},
-}
+_WIDER: dict[DType, tuple[DType, ...]] = (
+    {F8E4M3FN: (F16, F32, F64), F8E5M2: (F16, F32, F64), F16: (F32, F64), BF16: (F32, F64), F32: (F64,)}
+    | {I4: (I8, I16, I32, I64, F32), I8: (I16, I32, I64, F32), I16: (I32, I64, F32), I32: (I64, F64)}
+    | {U4: (U8, I32, I64, F32), U8: (I16, I32, I64, F32), U16: (I32, I64, F32), U32: (I64, F64)}
+    | {BOOL: (U8, I32, I64, F32)}
+)
 
 
-# What ONNX permits and ONNX Runtime 1.32 has no CPU kernel for (each tried with a one-node model). Integers and bool compute
-# in a wider type instead, composites in f64 are decomposed. bf16 is not listed: accelerators have what the CPU lacks.
+# What ONNX permits and ONNX Runtime 1.32 has no CPU kernel for (each tried with a one-node model). Integers and bool
+# compute in a wider type instead, composites in f64 are decomposed. bf16 is not listed: accelerators have it.
+_WIDE_UNSIGNED = frozenset({U32, U64})
 _NO_KERNEL: dict[str, frozenset[DType]] = {
-    **{name: frozenset({I16, I64}) for name in ("Relu",)},
-    **{name: frozenset({I16, U16}) for name in ("Max", "Min", "Pad")},
-    **{name: frozenset({U32, U64}) for name in ("ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "CumSum")},
-    **{name: frozenset({I16, U16, U32, U64}) for name in ("ArgMax", "ArgMin")},
-    **{name: frozenset({F64}) for name in ("LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "HardSigmoid", "HardSwish")},
-    **{name: frozenset({F64}) for name in ("Softplus", "Softsign", "Mish", "ThresholdedRelu", "PRelu", "Shrink")},
-    "NonZero": frozenset({F64, I8, I16, U16, U32, U64}),
-    "Trilu": frozenset({I8, I16, U8, U16, U32, U64}),
-    "TopK": frozenset({U16, U32, U64}),
+    **dict.fromkeys(("ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin", "CumSum"), _WIDE_UNSIGNED),
+    **dict.fromkeys(("ArgMax", "ArgMin"), _WIDE_UNSIGNED | {I16, U16}),
+    **dict.fromkeys(("Max", "Min", "Pad"), frozenset({I16, U16})),
+    **dict.fromkeys(("LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "HardSigmoid", "HardSwish"), frozenset({F64})),
+    **dict.fromkeys(("Softplus", "Softsign", "Mish", "ThresholdedRelu", "PRelu", "Shrink"), frozenset({F64})),
+    "Relu": frozenset({I16, I64}),
+    "NonZero": _WIDE_UNSIGNED | {F64, I8, I16, U16},
+    "Trilu": _WIDE_UNSIGNED | {I8, I16, U8, U16},
+    "TopK": _WIDE_UNSIGNED | {U16},
     "Where": frozenset({BOOL, I16, U16, U64}),
 }
 
@@ -196,7 +209,7 @@ def little_endian(values: Array, dtype: DType) -> Array:
 
 
 def constant_key(values: Array, dtype: DType) -> bytes:
-    """What two constants of one dtype and shape share exactly if they are the same, signs of zeros and NaNs included."""
+    """What two constants of one dtype and shape share if they are the same, signs of zeros and NaNs included."""
     if dtype is STRING:
         return repr(values.tolist()).encode()
     return little_endian(values, dtype).tobytes()
@@ -217,4 +230,4 @@ assert set(_CODES) == set(DTYPES.values()) == set(_SCHEMA_NAMES)
 
 def array(values: object, dtype: DType) -> Array:
     """A NumPy array of the numbers given."""
-    return np.asarray(values).astype(dtype.numpy)
+    return np.asarray(values, np.object_ if dtype == STRING else None).astype(dtype.numpy)

@@ -1,15 +1,15 @@
 """The bytes of an ONNX file, written piece by piece: the skeleton from protobuf, weights straight from where they lie.
 
-A file is a ModelProto whose last field is its GraphProto, whose last fields are the initializers. Their lengths are known
-beforehand, so nothing is ever serialised in memory and one weight at most is computed at a time. `scan` reads such a file back,
-or any ONNX file, without loading a weight.
+A file is a ModelProto whose last field is its GraphProto, whose last fields are the initializers. Their lengths are
+known beforehand, so nothing is ever serialised in memory and one weight at most is computed at a time. `scan` reads
+such a file back, or any ONNX file, without loading a weight.
 """
 
 from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,7 @@ def stored(weight: Weight) -> int:
 
 
 def stream(weight: Weight, write: Callable[[memoryview], object], mappings: FileMappings | None = None) -> None:
-    """Hand the raw bytes of a weight to `write`, at most 16 MiB at a time. Raises Malformed if there are not as many."""
+    """Hand the raw bytes of a weight to `write`, 16 MiB at a time. Raises Malformed if there are not as many."""
     values = weight.array()
     total = 0
     for piece in pieces(values, weight.dtype):
@@ -262,7 +262,7 @@ def _placement(proto: onnx.TensorProto) -> Placement | None:
 
 
 @contextmanager
-def mapped(path: Path) -> Iterator[Buffer]:
+def mapped(path: Path) -> Generator[Buffer]:
     """The bytes of a file, mapped; an empty one as no bytes."""
     with path.open("rb") as file:
         if not path.stat().st_size:

@@ -1,8 +1,9 @@
 """Writing a model so that a reader meets the old one or the new one, whole, whatever happens in between.
 
-Everything is written to a folder beside the target, read back and checked, synced, and renamed into place: the weights first, under a
-name made from their content, then the model. What was there stays until that last rename, and stays for good if anything fails.
-Refuses a target that is a folder, exists (without `overwrite`), or lies where nothing can be written.
+Everything is written to a folder beside the target, read back and checked, synced, and renamed into place: the weights
+first, under a name made from their content, then the model. What was there stays until that last rename, and stays for
+good if anything fails. Refuses a target that is a folder, exists (without `overwrite`), or lies where nothing can be
+written.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -124,9 +125,7 @@ class Staging:
         emission = emit(graph, opset=opset, value_info=value_info, provenance=provenance)
         return self.write_emission(emission, external=external, threshold=threshold)
 
-    def write_emission(
-        self, emission: Emission, *, external: bool | None = None, threshold: int = THRESHOLD
-    ) -> Saved:
+    def write_emission(self, emission: Emission, *, external: bool | None = None, threshold: int = THRESHOLD) -> Saved:
         """Write an emitted model into the folder, read it back and check it."""
         if self._folder is None:
             raise UsageError("a Staging is used in a with statement")
@@ -192,7 +191,7 @@ class Staging:
     # ---- into place ------------------------------------------------------------------------------------------
 
     def publish(self) -> tuple[Path, ...]:
-        """Sync, rename the weights, then the model; returns the files. Weights that only the old model used are removed."""
+        """Sync, rename the weights, then the model; returns the files. Weights of the old model are removed."""
         staged = self._staged
         if staged is None:
             raise UsageError("nothing has been written yet")
@@ -207,9 +206,9 @@ class Staging:
                     if path is not None:
                         _sync(path)
                 if staged.data is not None and data is not None:
-                    os.replace(staged.data, data)
+                    staged.data.replace(data)
                     _sync(parent)
-                os.replace(staged.path, self.path)
+                staged.path.replace(self.path)
             except BaseException:
                 # While the model is still in the folder, nothing refers to the weights that were moved out of it.
                 if created and data is not None and staged.path.exists():
@@ -223,7 +222,7 @@ class Staging:
         return (self.path, data) if data is not None else (self.path,)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self) -> Generator[None]:
         """System errors as OutputError with what to do; anything else as it is."""
         try:
             yield

@@ -1,4 +1,4 @@
-"""Activations that ONNX has by name. A dtype for which it or ONNX Runtime lacks them falls back on the decomposition."""
+"""Activations that ONNX has by name. Where it or ONNX Runtime lacks one for a dtype, it is decomposed."""
 
 from __future__ import annotations
 

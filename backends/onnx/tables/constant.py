@@ -1,4 +1,6 @@
-"""Constants, extents and ranges in ONNX. Nothing here is a Constant node: constants are initializers, each written once."""
+"""Constants, extents and ranges in ONNX. Nothing here is a Constant node: constants are initializers, each written
+once.
+"""
 
 from __future__ import annotations
 

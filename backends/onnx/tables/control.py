@@ -1,4 +1,4 @@
-"""Control flow in ONNX. What a region needs of the outside it names there: operands that do not change are not carried."""
+"""Control flow in ONNX. Regions name what they need outside: operands that do not change are not carried."""
 
 from __future__ import annotations
 

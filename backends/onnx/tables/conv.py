@@ -1,4 +1,4 @@
-"""Convolution, pooling and resampling in ONNX, which knows channels first only: other layouts are transposed around it."""
+"""Convolution, pooling and resampling in ONNX, which knows channels first only: else Transpose goes around it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pointwise arithmetic, comparison, logic and casts in ONNX. Bitwise ops begin at opset 18 and are refused before it."""
+"""Pointwise arithmetic, comparison, logic and casts in ONNX. Bitwise ops begin at opset 18 and are refused before."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from dragoman.backends.onnx.table import direct, emits, requires
 from dragoman.ir.graph import Node, Value
 from dragoman.ir.types import BOOL, F8E4M3FN, F8E5M2, F32, I64, U8, U16, U32, U64, DType
 
-_BINARY = {
-    **{"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "power": "Pow", "maximum": "Max", "minimum": "Min"},
-    **{"equal": "Equal", "less": "Less", "less_equal": "LessOrEqual"},
-    **{"greater": "Greater", "greater_equal": "GreaterOrEqual"},
-    **{"logical_and": "And", "logical_or": "Or", "logical_xor": "Xor"},
-    **{"bitwise_and": "BitwiseAnd", "bitwise_or": "BitwiseOr", "bitwise_xor": "BitwiseXor"},
-}
-_UNARY = {
-    **{"neg": "Neg", "abs": "Abs", "sign": "Sign", "floor": "Floor", "ceil": "Ceil", "round": "Round"},
-    **{"logical_not": "Not", "bitwise_not": "BitwiseNot", "isnan": "IsNaN"},
+_BINARY = (
+    {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "power": "Pow", "maximum": "Max", "minimum": "Min"}
+    | {"equal": "Equal", "less": "Less", "less_equal": "LessOrEqual"}
+    | {"greater": "Greater", "greater_equal": "GreaterOrEqual"}
+    | {"logical_and": "And", "logical_or": "Or", "logical_xor": "Xor"}
+    | {"bitwise_and": "BitwiseAnd", "bitwise_or": "BitwiseOr", "bitwise_xor": "BitwiseXor"}
+)
+_UNARY = {"neg": "Neg", "abs": "Abs", "sign": "Sign", "floor": "Floor", "ceil": "Ceil", "round": "Round"} | {
+    "logical_not": "Not",
+    "bitwise_not": "BitwiseNot",
+    "isnan": "IsNaN",
 }
 for _name, _op_type in {**_BINARY, **_UNARY}.items():
     direct(_name, _op_type)
@@ -48,7 +49,7 @@ def fmod(e: Emitter, node: Node, x: Value, y: Value) -> str:
 
 @emits("remainder", where=_takes_mod)
 def remainder(e: Emitter, node: Node, x: Value, y: Value) -> str:
-    """Mod for integers; ONNX's Mod of floats has the sign of the dividend, so the divisor is added where they differ."""
+    """Mod for integers. Of floats ONNX's has the sign of the dividend: the divisor is added where signs differ."""
     if x.type.dtype.is_integer:
         return e.op("Mod", x, y)
     dtype = x.type.dtype
@@ -73,7 +74,7 @@ def trunc(e: Emitter, node: Node, x: Value) -> str:
 
 @emits("atan2")
 def atan2(e: Emitter, node: Node, y: Value, x: Value) -> str:
-    """The angle in the first octant from Atan(min/max), then reflected into its own; signs of zeros and infinities count."""
+    """The angle in the first octant from Atan(min/max), reflected into its own; signs of zeros and infinities count."""
     dtype = y.type.dtype
     computing = types.computing_dtype("Atan", e.opset, dtype) or dtype
 
@@ -113,13 +114,13 @@ def shift_left(e: Emitter, node: Node, x: Value, y: Value) -> str:
     wide = _wide(dtype)
     outside = _shift_is_outside(e, y)
     amount = e.op("Where", outside, e.scalar(0, dtype), y) if types.runs("Where", dtype) else None
-    places = amount or e.cast_from(
-        e.op("Where", outside, e.scalar(0, I64), e.cast(y, I64)), I64, dtype
-    )
+    places = amount or e.cast_from(e.op("Where", outside, e.scalar(0, I64), e.cast(y, I64)), I64, dtype)
     factor = e.op("BitShift", e.scalar(1, U64), e.op("Cast", places, to=types.code(U64)), direction="LEFT")
     product = e.op("Mul", e.cast(x, wide), factor if wide is U64 else e.cast_from(factor, U64, wide))
-    product = e.op("Where", outside, e.scalar(0, wide), product) if wide is I64 else e.op(
-        "Mul", product, e.op("Cast", e.op("Not", outside), to=types.code(U64))
+    product = (
+        e.op("Where", outside, e.scalar(0, wide), product)
+        if wide is I64
+        else e.op("Mul", product, e.op("Cast", e.op("Not", outside), to=types.code(U64)))
     )
     return e.cast_from(product, wide, dtype)
 
@@ -134,9 +135,7 @@ def shift_right(e: Emitter, node: Node, x: Value, y: Value) -> str:
         return e.op("BitShift", e.op("Mul", x, keeps), e.op("Mul", y, keeps), direction="RIGHT")
     last = e.scalar(min(dtype.bits - 1, 62), I64)
     amount = e.op("Where", outside, last, e.op("Min", e.cast(y, I64), last))
-    factor = e.cast_from(
-        e.op("BitShift", e.scalar(1, U64), e.cast_from(amount, I64, U64), direction="LEFT"), U64, I64
-    )
+    factor = e.cast_from(e.op("BitShift", e.scalar(1, U64), e.cast_from(amount, I64, U64), direction="LEFT"), U64, I64)
     wide = e.cast(x, I64)
     return e.cast_from(e.op("Div", e.op("Sub", wide, e.op("Mod", wide, factor)), factor), I64, dtype)
 
@@ -208,5 +207,3 @@ def cast(e: Emitter, node: Node, x: Value) -> str | Value:
     if after in (F8E4M3FN, F8E5M2):
         return e.op("Cast", x, to=types.code(after), saturate=0)
     return e.op("Cast", x, to=types.code(after))
-
-

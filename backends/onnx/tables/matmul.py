@@ -1,7 +1,7 @@
 """Matrix products in ONNX. A linear layer over a matrix is a Gemm; over more axes a MatMul by the transposed weight.
 
-ONNX Runtime 1.32 takes as long for MatMul + Add, Gemm between reshapes, and Transpose + MatMul + Add (6.6, 6.7 and 6.6 ms
-at 128×768×3072, one thread), but without its optimiser the third takes 11.8 ms and for one row 3.4 ms instead of
+ONNX Runtime 1.32 takes as long for MatMul + Add, Gemm between reshapes, and Transpose + MatMul + Add (6.6, 6.7 and 6.6
+ms at 128×768×3072, one thread), but without its optimiser the third takes 11.8 ms and for one row 3.4 ms instead of
 0.17 ms. So the weight is stored transposed, `name.T`, unless something else needs it as it is.
 """
 

@@ -1,4 +1,4 @@
-"""Normalisations that ONNX has whole. A missing scale or bias, where ONNX demands one, is a constant of ones or zeros."""
+"""Normalisations that ONNX has whole. Where ONNX demands a scale or bias that is missing, ones or zeros stand in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quantisation in ONNX: QuantizeLinear and DequantizeLinear, decomposed where an old opset lacks the dtype or blocks."""
+"""Quantisation in ONNX: QuantizeLinear and DequantizeLinear, decomposed where an opset lacks dtype or blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Reductions in ONNX. Their axes are an attribute before opset 18 and an operand from it on; the sum's always an operand."""
+"""Reductions in ONNX. Their axes are an attribute before opset 18 and an operand from it on; the sum's always an
+operand.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,11 @@ from dragoman.ir.graph import Node, Value
 from dragoman.ir.op import normal_axes, normal_axis
 from dragoman.ir.types import BOOL, I32, I64
 
-_NATIVE = {
-    **{"reduce_sum": "ReduceSum", "reduce_prod": "ReduceProd", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin"},
-    **{"reduce_mean": "ReduceMean", "reduce_l1": "ReduceL1", "reduce_l2": "ReduceL2"},
-    **{"reduce_sum_square": "ReduceSumSquare", "reduce_logsumexp": "ReduceLogSumExp"},
-}
+_NATIVE = (
+    {"reduce_sum": "ReduceSum", "reduce_prod": "ReduceProd", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin"}
+    | {"reduce_mean": "ReduceMean", "reduce_l1": "ReduceL1", "reduce_l2": "ReduceL2"}
+    | {"reduce_sum_square": "ReduceSumSquare", "reduce_logsumexp": "ReduceLogSumExp"}
+)
 # Over no axes these give the operand itself, the others a function of it.
 _IDENTITIES = {"reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "reduce_mean", "reduce_any", "reduce_all"}
 
@@ -147,5 +149,3 @@ def _running(e: Emitter, x: Value, op_type: str, start: int, axis: int, reverse:
         scan_input_directions=direction,
         scan_output_directions=direction,
     )[1]
-
-

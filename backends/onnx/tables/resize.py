@@ -55,7 +55,7 @@ def _exact_places(node: Node) -> list[Any] | None:
     extents = [x.type.shape[axis] for axis in spatial_axes(x.type.rank, op.layout)]
     if op.mode != "nearest" or not all(isinstance(d, int) for d in (*extents, *op.sizes)):
         return None
-    factors = op.scales or tuple(Fraction(s, n) for s, n in zip(op.sizes, extents, strict=True))
+    factors = _factors(op, extents)
     if all(Fraction(float(np.float32(float(f)))) == f for f in factors) or op.coordinates == "align_corners":
         return None
     before, after = (_nudged(op, extents, by) for by in (-_DOUBT, _DOUBT))
@@ -69,15 +69,18 @@ def _exact_places(node: Node) -> list[Any] | None:
 _DOUBT = Fraction(1, 10_000)  # of the factor: a thousand times the rounding of f32
 
 
+def _factors(op: Any, extents: Sequence[Any]) -> tuple[Any, ...]:
+    return op.scales or tuple(Fraction(s, n) for s, n in zip(op.sizes, extents, strict=True))
+
+
 def _nudged(op: Any, extents: Sequence[Any], by: Fraction) -> list[Any]:
-    factors = op.scales or tuple(Fraction(s, n) for s, n in zip(op.sizes, extents, strict=True))
-    moved = op.with_attributes(scales=tuple(Fraction(f) * (1 + by) for f in factors))
+    moved = op.with_attributes(scales=tuple(Fraction(f) * (1 + by) for f in _factors(op, extents)))
     return [moved.taps(extent, i)[0][:, 0] for i, extent in enumerate(extents)]
 
 
 @emits("resize", where=_takes_resize)
 def resize(e: Emitter, node: Node, x: Value) -> str | Value:
-    """Resize of the spatial axes by factors where the IR has them, else to sizes; Gather where rounding would decide."""
+    """Resize of the spatial axes by factors where there are some, else to sizes; Gather where rounding would decide."""
     op: Any = node.op
     places = _exact_places(node)
     if places is not None:

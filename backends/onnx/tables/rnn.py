@@ -1,4 +1,6 @@
-"""Recurrent layers in ONNX: LSTM, GRU and RNN. Their gates come in another order; constant weights are reordered when written."""
+"""Recurrent layers in ONNX: LSTM, GRU and RNN. Their gates come in another order; constant weights are reordered when
+written.
+"""
 
 from __future__ import annotations
 

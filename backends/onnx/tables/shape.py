@@ -54,7 +54,10 @@ def broadcast_to(e: Emitter, node: Node, x: Value) -> str | Value:
 def concat(e: Emitter, node: Node, *xs: Value) -> str | Value:
     """Concat; nothing for one operand."""
     op: Any = node.op
-    return e.op("Concat", *xs, axis=normal_axis(op.axis, xs[0].type.rank)) if len(xs) > 1 else xs[0]
+    first = xs[0]
+    if len(xs) == 1:
+        return first
+    return e.op("Concat", *xs, axis=normal_axis(op.axis, first.type.rank))
 
 
 @emits("slice", where=requires("Slice", 1))
