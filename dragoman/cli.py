@@ -30,8 +30,9 @@ SOURCE_HELP = "A .pt2 file, a model folder, or package.module:factory (returns a
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option("--input", metavar="NAME:DTYPE[DIMS]", help="An input, such as x:f32[batch,3,224,224]; names are dynamic."),
+    typer.Option("--input", metavar="NAME:DTYPE[DIMS]", help="Such as x:f32[batch,3,224,224]; names are dynamic."),
 ]
+Budget = Annotated[float, typer.Option("--budget", metavar="SECONDS", help="Time that verification may take.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Allow SOURCE to execute code while it is loaded (.pt2 files).")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
@@ -44,7 +45,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options of every command."""
 
@@ -61,7 +64,7 @@ def convert(
         str, typer.Option("--external-data", help="Weights beside the model: auto (large models), always, never.")
     ] = "auto",
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare the result with the source.")] = True,
-    budget: Annotated[float, typer.Option("--budget", metavar="SECONDS", help="Time that verification may take.")] = 120.0,
+    budget: Budget = 120.0,
     keep: Annotated[bool, typer.Option("--keep", help="Write the result even if it differs from the source.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     trust: Trust = False,
@@ -111,7 +114,7 @@ def verify(
     first: Annotated[str, typer.Argument(metavar="A|CERT", help="A source, an .onnx file, or a certificate.")],
     second: Annotated[str | None, typer.Argument(metavar="B", help="What to compare with: an .onnx file.")] = None,
     inputs: Inputs = None,
-    budget: Annotated[float, typer.Option("--budget", metavar="SECONDS", help="Time that verification may take.")] = 120.0,
+    budget: Budget = 120.0,
     trust: Trust = False,
     debug: Debug = False,
 ) -> None:
@@ -179,7 +182,8 @@ def _explain(error: Exception) -> int:
     if isinstance(error, MemoryError):
         return _complain("out of memory; nothing was written", INTERNAL)
     return _complain(
-        f"internal error: {type(error).__name__}: {error}\nThis is a defect of dragoman. --debug shows where it happened.",
+        f"internal error: {type(error).__name__}: {error}\n"
+        "This is a defect of dragoman. --debug shows where it happened.",
         INTERNAL,
     )
 

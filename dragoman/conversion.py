@@ -1,7 +1,7 @@
 """`convert`: read, optimise, write aside, verify what was written, and only then put it in place.
 
-A reader of the output path never meets a file that failed verification: the model is written to a folder beside the target and moved
-when its verdict is known.
+A reader of the output path never meets a file that failed verification: the model is written to a folder beside the
+target and moved when its verdict is known.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def convert(
 ) -> Report:
     """Convert a model and verify the result against its source.
 
-    `source`, `args`, `kwargs`, `dynamic`, `inputs` and `trust` are those of `load`. `budget` is the time in seconds that verification may
-    take; what it skipped is in the report. Raises NotEquivalent, and writes nothing, when the result differs (`keep` writes it all the
-    same), and every error of `load` and of the backend.
+    `source`, `args`, `kwargs`, `dynamic`, `inputs`, `trust` are those of `load`. `budget` is the time in seconds that
+    verification may take; what it skipped is in the report. Raises NotEquivalent, and writes nothing, when the result
+    differs (`keep` writes it all the same), and every error of `load` and of the backend.
     """
     _check_request(to, precision)
     checked_target(target)
@@ -143,5 +143,3 @@ def _compared(model: Model, imported: Any, path: Path, budget: float) -> Compari
     given = [model.examples] if model.examples else []
     spent = model.checker.spent if model.checker else 0.0
     return compare(imported, source, candidate, given=given, budget=max(budget - spent, 0.0), rules=rules)
-
-

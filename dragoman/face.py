@@ -30,10 +30,10 @@ def verify(
     trust: bool = False,
     progress: Progress = silent,
 ) -> Comparison:
-    """Compare a model with another that should be the same: `second` may be no worse than twice the error of `first`.
+    """Compare a model with another that should be the same: `second` may err at most twice as much as `first`.
 
-    `first` is anything that `load` takes. `second` is an `.onnx` file or anything that `load` takes. `inputs` are lists of
-    arrays to compare at besides those made from the graph. Raises UsageError where the two have different inputs or outputs.
+    `first` is anything that `load` takes. `second` is an `.onnx` file or anything that `load` takes. `inputs` are lists
+    of arrays to compare at besides those made from the graph. Raises UsageError where the inputs or outputs differ.
     """
     model = first if isinstance(first, Model) else load(first, args, kwargs, dynamic=dynamic, inputs=specs, trust=trust)
     progress("verify")
@@ -53,7 +53,9 @@ def _candidate(second: Any, model: Model, trust: bool) -> Runner:
     return other.source or GraphRunner(other.graph)
 
 
-def replay(certificate: str | Path, *, budget: float = 120.0, trust: bool = False, progress: Progress = silent) -> Comparison:
+def replay(
+    certificate: str | Path, *, budget: float = 120.0, trust: bool = False, progress: Progress = silent
+) -> Comparison:
     """Run the comparison that a certificate records again. Raises Malformed for what is no certificate."""
     from dragoman.certificate import replay as run
 

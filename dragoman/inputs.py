@@ -70,7 +70,9 @@ def check_example(spec: InputSpec, shape: Sequence[int], dtype: Any) -> None:
     if dtype_of(dtype) != spec.type.dtype:
         raise UsageError(f"{name}: the model's example input is {dtype_of(dtype)}, not {spec.type.dtype}")
     if len(shape) != spec.type.rank:
-        raise UsageError(f"{name} has rank {spec.type.rank}, the model's example input has rank {len(shape)}: {list(shape)}")
+        raise UsageError(
+            f"{name} has rank {spec.type.rank}, the model's example input has rank {len(shape)}: {list(shape)}"
+        )
     for axis, (dim, extent) in enumerate(zip(spec.type.shape, shape, strict=True)):
         if isinstance(dim, int) and dim != extent:
             raise UsageError(f"{name}: axis {axis} is {dim}, in the model's example input it is {extent}")
@@ -94,5 +96,3 @@ def unknown_names(given: Sequence[str], known: Sequence[str]) -> None:
     for name in given:
         if name not in known:
             raise UsageError(f"the model has no input {name!r}; its inputs are {', '.join(known) or 'none'}")
-
-

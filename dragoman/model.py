@@ -27,8 +27,8 @@ TARGETS = ("portable",)
 class Model:
     """A graph in the IR with what is known of its source.
 
-    `print(model)` shows the IR; `model(*arrays)` runs the reference interpreter in float64; `optimise` runs the passes in place;
-    `save` writes ONNX.
+    `print(model)` shows the IR; `model(*arrays)` runs the reference interpreter in float64; `optimise` runs the passes
+    in place; `save` writes ONNX.
     """
 
     graph: Graph

@@ -1,7 +1,7 @@
 """Finding out what SOURCE is: an object of a framework, a file or folder by its content, or `package.module:factory`.
 
-Nothing of a file is executed here. A factory is the user's own code and is called; a `.pt2` is loaded by torch, which executes
-code from it, and therefore only with `trust`.
+Nothing of a file is executed here. A factory is the user's own code and is called; a `.pt2` is loaded by torch, which
+executes code from it, and therefore only with `trust`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dragoman.ir.errors import DragomanError, Unsupported, UnsafeInput, UsageError
+from dragoman.ir.errors import DragomanError, UnsafeInput, Unsupported, UsageError
 
 _HEAD = 4096  # bytes read to recognise a format
 
@@ -77,9 +77,15 @@ def _located_text(text: str, trust: bool) -> Located:
     module, colon, attribute = text.partition(":")
     if colon and module and all(part.isidentifier() for part in module.split(".")):
         return _from_factory(module, attribute, text)
-    near = sorted(p.name for p in path.parent.iterdir() if p.name.startswith(path.name[:3])) if path.parent.is_dir() else []
-    hint = f" Did you mean {near[0]}?" if near and path.name else ""
-    raise UsageError(f"{text}: no such file or folder, and not of the form package.module:factory.{hint}")
+    raise UsageError(f"{text}: no such file or folder, and not of the form package.module:factory.{_near(path)}")
+
+
+def _near(path: Path) -> str:
+    from difflib import get_close_matches
+
+    there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = get_close_matches(path.name, there, n=1)
+    return f" Did you mean {path.parent / close[0]}?" if close else ""
 
 
 def _located_folder(path: Path) -> Located:
@@ -116,7 +122,9 @@ def _located_archive(path: Path, trust: bool) -> Located:
             )
         return _load_exported(path)
     if any(n.endswith("data.pkl") for n in names):
-        raise UnsafeInput(f"{path}: a pickled checkpoint or TorchScript file runs code when loaded; export with torch.export")
+        raise UnsafeInput(
+            f"{path}: a pickled checkpoint or TorchScript file runs code when loaded; export with torch.export"
+        )
     raise Unsupported(f"{path}: an archive of a kind that has no reader yet")
 
 
@@ -146,7 +154,8 @@ def _from_factory(module: str, attribute: str, spec: str) -> Located:
             factory = getattr(factory, part)
         except AttributeError:
             known = [n for n in dir(factory) if callable(getattr(factory, n, None)) and not n.startswith("_")]
-            raise UsageError(f"{spec}: {module} has no {part!r}; it has {', '.join(known[:12]) or 'no functions'}") from None
+            listed = ", ".join(known[:12]) or "no functions"
+            raise UsageError(f"{spec}: {module} has no {part!r}; it has {listed}") from None
     if not callable(factory):
         raise UsageError(f"{spec} is a {type(factory).__name__}: it should be a function that returns the model")
     made = factory if _is_module(factory) else _called(factory, spec)

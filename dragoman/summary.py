@@ -49,7 +49,8 @@ def error_lines(comparison: Comparison) -> Iterator[str]:
     """Each output's worst error beside the source's own, then what was run and skipped."""
     for found in comparison.outputs():
         yield str(found)
-    shapes = ", ".join(dict.fromkeys(" ".join(f"{n}={v}" for n, v in c.symbols.items()) or "fixed" for c in comparison.cases))
+    sizes = (" ".join(f"{n}={v}" for n, v in c.symbols.items()) or "fixed" for c in comparison.cases)
+    shapes = ", ".join(dict.fromkeys(sizes))
     yield f"{len(comparison.cases)} cases at {shapes}; against {comparison.oracle}"
     if comparison.skipped:
         yield f"{len(comparison.skipped)} cases skipped: {comparison.skipped[0].reason}"

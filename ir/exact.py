@@ -46,7 +46,7 @@ class ExactResult:
 
 
 @dataclass(frozen=True)
-class _Instance:
+class Instance:
     """Input types with numbers for extents, and the sizes of symbols that they stand for."""
 
     types: tuple[TensorType, ...]
@@ -69,7 +69,7 @@ def prove_exact(before: Graph, after: Graph, *, fixed: Mapping[int, Any] | None 
     if len(before.inputs) != len(after.inputs) or len(before.outputs) != len(after.outputs):
         return ExactResult(Outcome.DIFFERENT, "the two have different numbers of inputs or outputs")
     fixed = fixed or {}
-    instance = _small_instance(before, after, frozenset(fixed))
+    instance = small_instance(before, after, frozenset(fixed))
     if instance is None:
         return ExactResult(Outcome.UNDECIDED, "the smallest instance is too large to evaluate exactly")
     left, right = (with_input_types(g, instance.types, instance.sizes) for g in (before, after))
@@ -163,7 +163,7 @@ def _symbols_of(graphs: Sequence[Graph]) -> dict[str, Symbol]:
     return {n: s for graph in graphs for n, s in graph.symbols().items()}
 
 
-def _small_instance(before: Graph, after: Graph, keep: frozenset[int]) -> _Instance | None:
+def small_instance(before: Graph, after: Graph, keep: frozenset[int]) -> Instance | None:
     """A small instance that both graphs accept; None if every instance is too large."""
     symbols = _symbols_of((before, after))
     sizes = {n: small_extent(s, 2 + i % 4) for i, (n, s) in enumerate(sorted(symbols.items()))}
@@ -177,7 +177,7 @@ def _small_instance(before: Graph, after: Graph, keep: frozenset[int]) -> _Insta
             if _accepted(before, after, trial, sizes):
                 types = trial
                 break
-    instance = _Instance(tuple(types), sizes)
+    instance = Instance(tuple(types), sizes)
     small = all(_largest(g, instance) <= _MAX_ELEMENTS for g in (before, after))
     return instance if small and all(t.is_static for t in types) else None
 
@@ -198,7 +198,7 @@ def _accepted(before: Graph, after: Graph, types: Sequence[TensorType], sizes: M
     return all(same_type(x.type, y.type) for x, y in zip(left.outputs, right.outputs, strict=True))
 
 
-def _largest(graph: Graph, instance: _Instance) -> float:
+def _largest(graph: Graph, instance: Instance) -> float:
     retyped = with_input_types(graph, instance.types, instance.sizes)
     if retyped is None:
         return 0.0  # it does not type-check: said where it is evaluated

@@ -9,7 +9,7 @@
 
 `before` is traced once into a pattern (`dragoman.passes.pattern`); `after` runs with the real builder on what was
 bound. A rule over a family of ops that no fixed pattern covers is written with `@rewrite_node`: `apply(b, node)`
-returns the replacement or a reason, and its samples are graphs in which it must fire. Neither kind can exist without samples:
+returns the replacement or a reason, and its samples are graphs in which it must fire. No rule exists without samples:
 one generic test proves each rule on them. Every firing can be checked where it happens (`dragoman.passes.check`) before
 it takes effect, and is undone if it fails.
 """

@@ -108,7 +108,9 @@ def test_zero_and_minus_zero_are_different_constants() -> None:
 def test_what_no_output_needs_is_dropped_and_inputs_stay() -> None:
     graph = weighted((3,), lambda b, x, w: (b.exp(b.add(x, w)), b.neg(x))[1])
     assert eliminate_dead(graph, Context()) == 3
-    assert [n.op.name for n in graph] == ["neg"] and not graph.weights and len(graph.inputs) == 1
+    assert [n.op.name for n in graph] == ["neg"]
+    assert not graph.weights
+    assert len(graph.inputs) == 1
 
 
 def test_legalising_to_primitives_leaves_the_values_alone() -> None:
@@ -148,7 +150,8 @@ def test_the_manager_records_time_counts_and_rules() -> None:
     context = run_passes(graph, OPTIMISE)
     canonicalise = next(r for r in context.records if r.name == "canonicalise")
     assert canonicalise.fired == {"MergeTransposes": 1, "DropIdentityTranspose": 1, "DropMulOne": 1}
-    assert len(graph) == 0 and context.records[-1].nodes_after == 0
+    assert len(graph) == 0
+    assert context.records[-1].nodes_after == 0
 
 
 def test_a_batch_norm_is_folded_into_the_convolution_with_one_weight_and_one_bias() -> None:
@@ -168,7 +171,8 @@ def test_a_batch_norm_is_folded_into_the_convolution_with_one_weight_and_one_bia
     (expected,) = run(graph, images)
     run_passes(graph, OPTIMISE)
     assert [n.op.name for n in graph] == ["conv", "relu"]
-    assert "conv.weight" in graph.weights and len(graph.weights) == 2
+    assert "conv.weight" in graph.weights
+    assert len(graph.weights) == 2
     np.testing.assert_allclose(run(graph, images)[0], expected, rtol=0, atol=2e-6 * np.abs(expected).max())
 
 

@@ -28,19 +28,25 @@ def rule(before: Any, after: Any, *, where: Any = None, single_use: bool = True,
     namespace = {"before": before, "after": after, "__doc__": "before  ->  after"}
     if where is not None:
         namespace["where"] = where
-    made = rewrite(samples=[sample("f32[2,3]", **(attributes or {}))], single_use=single_use)(type("Temporary", (), namespace))
+    made = rewrite(samples=[sample("f32[2,3]", **(attributes or {}))], single_use=single_use)(
+        type("Temporary", (), namespace)
+    )
     del RULES["Temporary"]
     return made
 
 
 def test_a_rule_without_samples_cannot_be_registered() -> None:
     with pytest.raises(TypeError, match="has no samples"):
-        rewrite(samples=[])(type("Untested", (), {"before": lambda b, x: b.neg(x), "after": lambda b, x: x, "__doc__": "a -> b"}))
+        rewrite(samples=[])(
+            type("Untested", (), {"before": lambda b, x: b.neg(x), "after": lambda b, x: x, "__doc__": "a -> b"})
+        )
 
 
 def test_a_rule_without_a_diagram_cannot_be_registered() -> None:
     with pytest.raises(TypeError, match="diagram"):
-        rewrite(samples=[sample("f32[2]")])(type("Bare", (), {"before": lambda b, x: b.neg(x), "after": lambda b, x: x}))
+        rewrite(samples=[sample("f32[2]")])(
+            type("Bare", (), {"before": lambda b, x: b.neg(x), "after": lambda b, x: x})
+        )
 
 
 def test_commutative_operands_match_in_either_order() -> None:
@@ -80,7 +86,8 @@ def test_where_declines_with_its_reason() -> None:
     graph = trace(lambda b, x: b.neg(x), F)
     assert apply_rules(graph, [picky]).total == 0
     miss = picky.near_miss(graph.nodes[0])
-    assert miss is not None and miss.reason == "not today"
+    assert miss is not None
+    assert miss.reason == "not today"
 
 
 def test_an_inner_result_with_other_users_declines_unless_the_rule_allows_it() -> None:
@@ -103,10 +110,16 @@ def test_a_wrong_rewrite_is_refused_undone_and_blamed_on_its_line() -> None:
     before = str(graph)
     checker = RewriteChecker()
     applied = apply_rules(graph, [wrong], checker)
-    assert applied.total == 0 and applied.refused == {"Temporary": 1}
+    assert applied.total == 0
+    assert applied.refused == {"Temporary": 1}
     assert str(graph) == before
     (firing,) = checker.refused
-    assert (firing.rule, firing.node, firing.module, firing.line) == ("Temporary", "neg", "encoder.layer.3", "model.py:41")
+    assert (firing.rule, firing.node, firing.module, firing.line) == (
+        "Temporary",
+        "neg",
+        "encoder.layer.3",
+        "model.py:41",
+    )
     assert firing.exact.startswith("different")
 
 
@@ -206,7 +219,8 @@ def test_symbolic_regions_are_checked_at_small_extents() -> None:
     square = rule(lambda b, x: b.mul(x, x), lambda b, x: b.square(x))
     checker = RewriteChecker()
     apply_rules(trace(lambda b, x: b.mul(x, x), parse_type("f32[batch,2*seq + 1,4096]")), [square], checker)
-    assert checker.firings[0].proven and checker.firings[0].local == "ok"
+    assert checker.firings[0].proven
+    assert checker.firings[0].local == "ok"
 
 
 def test_the_module_of_rules_lists_them_in_order() -> None:

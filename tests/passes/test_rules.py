@@ -44,7 +44,8 @@ def test_a_rule_is_proved_exactly_on_at_least_one_sample_or_says_why_not(rule: R
 @pytest.mark.parametrize("rule", [r for r in RULES.values() if isinstance(r, PatternRule)], ids=lambda r: r.name)
 def test_the_diagram_names_the_op_that_a_rule_starts_from(rule: PatternRule) -> None:
     before, _, after = rule.diagram.partition("->")
-    assert before.strip() and after.strip()
+    assert before.strip()
+    assert after.strip()
 
 
 def test_all_rules_together_reach_a_fixed_point_on_every_sample() -> None:
