@@ -95,7 +95,7 @@ def test_a_region_with_weights_of_its_own_does_not_verify() -> None:
     region = Graph()
     region.set_outputs([region.add_weight("w", ArrayWeight(np.zeros(3, np.float32)))])
     graph = trace(lambda b, f: b.cond(f, then=region, orelse=region), typed("bool[]"))
-    with pytest.raises(VerifyError, match="the weight 'w' of its own; pass it as an operand"):
+    with pytest.raises(VerifyError, match=r"of its own; pass (it|them) as"):
         verify(graph)
 
 
