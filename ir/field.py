@@ -15,7 +15,7 @@ Rounding, float-to-integer casts, infinities and NaN have no meaning here and ra
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -154,20 +154,23 @@ def _scalar(number: float) -> FieldArray:
         number = float(np.float32(number))
     fraction, square = _simple_fraction(number), _simple_fraction(number * number)
     if fraction is not None and (square is None or _complexity(fraction) <= _complexity(square)):
-        return FieldArray(_ratio(fraction), number)
+        return FieldArray(_arrays(_ratio(fraction)), number)
     if square is None:
         return FieldArray(_dyadic(np.array(number)), number)
-    root = _sqrt(FieldArray(_ratio(square)))
-    return FieldArray((root if number > 0 else -root).levels, number)
+    roots = (pow(r, (p + 1) // 4, p) for r, p in zip(_ratio(square), PRIMES, strict=True))
+    return FieldArray(_arrays(roots if number > 0 else (-r for r in roots)), number)
 
 
 def _complexity(fraction: Fraction) -> int:
     return abs(fraction.numerator) * fraction.denominator
 
 
-def _ratio(fraction: Fraction) -> tuple[Any, ...]:
-    parts = ((fraction.numerator % p, pow(fraction.denominator, -1, p), p) for p in PRIMES)
-    return tuple(np.array(top * bottom % p, np.int64) for top, bottom, p in parts)
+def _ratio(fraction: Fraction) -> tuple[int, ...]:
+    return tuple(fraction.numerator * pow(fraction.denominator, -1, p) % p for p in PRIMES)
+
+
+def _arrays(numbers: Iterable[int]) -> tuple[Any, ...]:
+    return tuple(np.array(r % p, np.int64) for r, p in zip(numbers, PRIMES, strict=True))
 
 
 def _simple_fraction(number: float) -> Fraction | None:
