@@ -138,12 +138,18 @@ class _Session:
         inputs = case.inputs(self.roles)
         try:
             truth, own = self._truth(inputs)
+        except MemoryError:
+            self.skipped.append(Skipped(str(case), "the source does not fit into memory"))
+            return
         except Exception as error:  # whatever a framework raises: the case shows nothing
             self.skipped.append(Skipped(str(case), f"the source does not run: {_first_line(error)}"))
             return
         finding = self._finding(case, inputs)
         try:
-            got = self.candidate.run(inputs)
+            got = _copied(self.candidate.run(_copied(inputs)))
+        except MemoryError:
+            self.skipped.append(Skipped(str(case), "the candidate does not fit into memory"))
+            return
         except Exception as error:
             finding = replace(finding, failure=_first_line(error))
             self._differs(case, f"the candidate fails where the source runs: {finding.failure}")
@@ -181,10 +187,10 @@ class _Session:
 
     def _truth(self, inputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """The oracle's outputs and the source's own."""
-        own = [np.asarray(x) for x in self.source.run(inputs)]
+        own = _copied(self.source.run(_copied(inputs)))
         if self.oracle != self._interpreter_oracle:
             try:
-                truth = [np.asarray(x) for x in self.source.run(inputs, double=True)]
+                truth = _copied(self.source.run(_copied(inputs), double=True))
                 narrow = [x.dtype for x in truth if dtype_of(x).is_inexact and x.dtype.itemsize < 8]
                 if narrow:
                     raise TypeError(f"asked for double precision it gave {narrow[0]}")
@@ -209,14 +215,13 @@ class _Session:
             reason = f"{len(got)} outputs, the source has {len(own)} and the graph {len(self.outputs)}"
             self._differs(case, reason)
             return ()
-        arrays = [np.asarray(x) for x in got]
-        results = [judge(o, t, s, c) for o, t, s, c in zip(self.outputs, truth, own, arrays, strict=True)]
+        results = [judge(o, t, s, c) for o, t, s, c in zip(self.outputs, truth, own, got, strict=True)]
         if self.oracle == self._interpreter_oracle:
             results = self._import_checked(inputs, truth, own, results)
         if any(r.status is Status.WRONG for r in results):
             results = self._second_look(case, results)
         if any(r.status is Status.WRONG for r in results):
-            results = self._diagnosed(case, inputs, truth, arrays, results)
+            results = self._diagnosed(case, inputs, truth, got, results)
         return tuple(results)
 
     def _import_checked(
@@ -243,9 +248,9 @@ class _Session:
         for seed in range(_DRAWS):
             inputs = replace(case, seed=case.seed + 1000 * seed).inputs(self.roles)
             truth, own = self._truth(inputs)
-            got = self.candidate.run(inputs)
+            got = _copied(self.candidate.run(_copied(inputs)))
             for i in marginal:
-                draws[i].append((np.asarray(truth[i]), np.asarray(own[i]), np.asarray(got[i])))
+                draws[i].append((truth[i], own[i], got[i]))
         pooled = {i: judge_draws(self.outputs[i], draws[i]) for i in marginal}
         return [pooled.get(i, r) for i, r in enumerate(results)]
 
@@ -342,6 +347,11 @@ def _within(output: Output, truth: Any, got: Any, allowed: Any) -> bool:
     finite = np.isfinite(distance)
     limit = tolerance_factor(output.precision) * allowed.max(initial=0.0)
     return float(distance[finite].max(initial=0.0)) <= limit
+
+
+def _copied(arrays: Sequence[Any]) -> list[Any]:
+    """Copies: a runner may work in place on what it is given, and may use its buffers again for the next run."""
+    return [np.array(x) for x in arrays]
 
 
 def _first_line(error: BaseException) -> str:

@@ -42,12 +42,13 @@ class Status(enum.Enum):
 class Summary:
     """What is remembered of an oracle's output: enough to judge a later run without the source at hand."""
 
-    norm: float = 0.0  # Euclidean, over the finite elements
+    norm: float = 0.0  # Euclidean, over the finite elements …
+    norm_bound: float = 0.0  # … and how far a candidate may be in norm
     special: tuple[int, ...] = ()  # how many NaN, +Inf and −Inf
     places: tuple[int, ...] = ()  # positions in row-major order of a few elements …
     values: tuple[str, ...] = ()  # … and those, written exactly
     bounds: tuple[float, ...] = ()  # … and how far a candidate may be from each
-    digest: str = ""  # SHA-256 of the elements where they must match exactly
+    digest: str = ""  # SHA-256 of the elements that were accepted where they must match exactly
 
 
 @dataclass(frozen=True)
@@ -228,8 +229,8 @@ class Comparison:
     def __str__(self) -> str:
         return "\n".join(_page(self))
 
-    def outputs(self) -> dict[str, OutputFinding]:
-        """By name, the finding of each output in the case where it came closest to its bound, or went beyond."""
+    def outputs(self) -> tuple[OutputFinding, ...]:
+        """The finding of each output in the case where it came closest to its bound, or went furthest beyond."""
         worst: dict[str, OutputFinding] = {}
         order = (Status.OK, Status.UNSTABLE, Status.WRONG)
         for case in self.cases:
@@ -237,7 +238,7 @@ class Comparison:
                 held = worst.get(found.name)
                 if held is None or (order.index(found.status), found.excess) > (order.index(held.status), held.excess):
                     worst[found.name] = found
-        return worst
+        return tuple(worst.values())
 
 
 def _page(report: Comparison) -> Iterable[str]:
@@ -252,7 +253,7 @@ def _page(report: Comparison) -> Iterable[str]:
     yield from (f"    {_case_line(case)}" for case in report.cases)
     if report.cases:
         yield "  outputs, each in the case where it came closest to its bound"
-        yield from (f"    {line}" for found in report.outputs().values() for line in str(found).splitlines())
+        yield from (f"    {line}" for found in report.outputs() for line in str(found).splitlines())
     if report.skipped:
         yield "  skipped"
         yield from (f"    {printable(s.name)}: {s.reason}" for s in report.skipped)

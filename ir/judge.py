@@ -113,11 +113,11 @@ def _form_differs(source: Any, candidate: Any) -> str:
 
 def _judge_exact(finding: OutputFinding, oracle: Any, source: Any, candidate: Any) -> OutputFinding:
     """Equal to the source, or, where source and oracle disagree, to the oracle."""
-    summary = Summary(digest=digest([source]))
     unequal = np.asarray(source) != np.asarray(candidate)
     if np.shape(oracle) == np.shape(source):
         unequal &= np.asarray(oracle).astype(np.asarray(source).dtype) != np.asarray(candidate)
     count = int(np.count_nonzero(unequal))
+    summary = Summary(digest=digest([source if count else candidate]))
     if not count:
         return replace(finding, oracle=summary)
     place = tuple(int(i) for i in np.argwhere(unequal)[0])
@@ -187,7 +187,7 @@ def _judge_errors(finding: OutputFinding, output: Output, draws: Sequence[tuple[
         worst_source=float(source.max(initial=0.0)) / largest,
         worst_candidate=float(candidate.max(initial=0.0)) / largest,
         excess=max(float(excess_norm), float(excess_tile.max(initial=0.0))),
-        oracle=summarise(draws[0][0], allowed),
+        oracle=summarise(draws[0][0], allowed_norm, allowed),
     )
     if finding.excess <= 1.0:
         return finding
@@ -234,13 +234,14 @@ def _worst(errors: Sequence[_Errors], tile: int, shape: tuple[int, ...]) -> tupl
     return which, tuple(int(i) for i in np.unravel_index(flat, shape)) if shape else ()
 
 
-def summarise(oracle: Any, allowed: Any) -> Summary:
-    """What is remembered of an oracle's output; `allowed` is the bound of each tile."""
+def summarise(oracle: Any, allowed_norm: float, allowed: Any) -> Summary:
+    """What is remembered of an oracle's output, with the bound in norm and those of each tile."""
     flat = wide(oracle).reshape(-1)
     finite = np.isfinite(flat)
     places = np.unique(np.linspace(0, max(flat.size - 1, 0), _REMEMBERED).astype(np.int64))[: flat.size]
     return Summary(
         norm=float(np.linalg.norm(np.abs(flat[finite]))),
+        norm_bound=allowed_norm,
         special=tuple(int(np.count_nonzero(_classes(flat) == c)) for c in (1, 2, 3)),
         places=tuple(int(p) for p in places),
         values=tuple(describe_number(flat[p]) for p in places),
