@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -197,6 +198,7 @@ def over_the_field(graph: Graph, sample: Sample, operands: Sequence[Any]) -> dic
     return reasons
 
 
+@functools.cache
 def reasons_of(cls: type[Op]) -> list[dict[str, str]]:
     """For each sample that has numbers only, what has no exact value and why."""
     graphs = [(index, sample, sample_graph(cls, sample)) for index, sample in enumerate(cls.samples())]
