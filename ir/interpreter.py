@@ -1,25 +1,34 @@
 """Running a graph node by node in any arithmetic. Subclass and override `run_node` to fold, trace or measure.
 
-Iterative over nodes (sub-graphs of control flow nest as deep as the model nests them). A value is dropped after its last use. Symbols are
-bound from the extents of the inputs; a data-dependent size is bound when its node has run.
+Iterative over nodes (sub-graphs of control flow nest as deep as the model nests them). A value is dropped after its
+last use. Symbols are bound from the extents of the inputs; a data-dependent size is bound when its node has run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self
 
+import ml_dtypes
 import numpy as np
 
 from dragoman.ir.arithmetic import FLOAT64, Arithmetic, Array
 from dragoman.ir.dims import Dim, DimExpr, Symbol, evaluate, substitute, symbols, terms_of
-from dragoman.ir.errors import DragomanError, UsageError
+from dragoman.ir.errors import UsageError, VerifyError
 from dragoman.ir.graph import Graph, Node, Value
-from dragoman.ir.types import TensorType
+from dragoman.ir.types import DType, TensorType, dtype_of
+
+_Plan = list[tuple[Node, tuple[Value, ...]]]  # nodes in order, each with the values that are not needed after it
 
 
 class Interpreter:
-    """Evaluates a graph. `keep` is asked for each value whether to hold it after its last use (`self.values`)."""
+    """Evaluates a graph, any number of times.
+
+    `keep` is asked for each value whether to hold it after its last use (`values`). `symbols` may be given sizes that
+    the inputs do not tell before `run`; what a run learns is forgotten when the next one begins. An input may come back
+    as an output without a copy.
+    """
 
     def __init__(
         self, graph: Graph, arithmetic: Arithmetic = FLOAT64, keep: Callable[[Value], bool] | None = None
@@ -29,61 +38,95 @@ class Interpreter:
         self.values: dict[Value, Array] = {}
         self.symbols: dict[str, int] = {}
         self._keep = keep
-        self._plain: dict[Any, bool] = {}
+        self._learnt: set[str] = set()
+        self._shapes: dict[TensorType, tuple[int, ...]] = {}  # of symbolic types, in this run
+        self._plans: dict[Graph, _Plan] = {}  # of this run's graph and regions
+        self._is_region = False
 
     def run(self, inputs: Sequence[Any]) -> list[Array]:
         """The outputs for inputs given in order, as arrays of the arithmetic. Raises UsageError for a wrong input."""
-        graph = self.graph
-        if len(inputs) != len(graph.inputs):
-            names = ", ".join(v.name for v in graph.inputs)
-            raise UsageError(f"the graph takes {len(graph.inputs)} inputs ({names}), got {len(inputs)}")
-        for value, given in zip(graph.inputs, inputs, strict=True):
-            self.symbols.update(bind_shape(value.type, tuple(np.shape(given)), self.symbols, value.name))
-            self.values[value] = self.m.embed(given, value.type.dtype)
-        last = self._last_uses()
-        for node in graph:
-            self._step(node)
-            for value in last.get(node, ()):
-                self.values.pop(value, None)
-        outputs = [self._get(v) for v in graph.outputs]
+        self._forget()
+        self._bind_inputs(inputs)
+        with np.errstate(all="ignore"):
+            for node, dead in self._plan():
+                self._step(node)
+                for value in dead:
+                    self.values.pop(value, None)
+        outputs = [self._get(v) for v in self.graph.outputs]
         if self._keep is None:
             self.values.clear()
         return outputs
 
     def run_node(self, node: Node, operands: Sequence[Array | None]) -> tuple[Array, ...]:
         """The results of one node; operands are in the arithmetic's form."""
-        op = node.op.substitute(self.symbols) if self._is_symbolic(node) else node.op
+        op = node.op.substitute(self.symbols) if node.op.is_symbolic else node.op
         loaded = [
             self.m.load(x, v.type.dtype) if v is not None else None
             for x, v in zip(operands, node.operands, strict=True)
         ]
-        if op.regions:
-            results = op.reference(self.m, *loaded, run=self.run_region)  # type: ignore[attr-defined]
-        else:
-            results = op.reference(self.m, *loaded)
+        extra = {"run": self.run_region} if op.regions else {}
+        results = op.reference(self.m, *loaded, **extra)
         listed = tuple(results) if isinstance(results, (tuple, list)) else (results,)
-        return tuple(self.m.store(r, v.type.dtype) for r, v in zip(listed, node.results, strict=True))
+        if len(listed) != len(node.results):
+            raise VerifyError(f"{op.name} computed {len(listed)} results, its type rule says {len(node.results)}")
+        return tuple([self.m.store(r, v.type.dtype) for r, v in zip(listed, node.results, strict=True)])
 
     def run_region(self, region: Graph, operands: Sequence[Array]) -> list[Array]:
-        """Run a sub-graph on arrays of the arithmetic."""
-        inner = type(self)(region, self.m)
-        inner.symbols.update(self.symbols)
-        return inner.run(operands)
+        """Run a sub-graph on arrays of the arithmetic, in an interpreter of this one's class."""
+        return self.within(region).run(operands)
+
+    def within(self, region: Graph) -> Self:
+        """A copy of this interpreter for a sub-graph: all but the values of its run is shared."""
+        inner = copy.copy(self)
+        inner.graph, inner._is_region, inner._keep = region, True, None
+        inner.values, inner.symbols, inner._learnt, inner._shapes = {}, dict(self.symbols), set(), {}
+        return inner
+
+    def _forget(self) -> None:
+        for name in self._learnt:
+            self.symbols.pop(name, None)
+        self._learnt.clear()
+        self._shapes.clear()
+        self.values.clear()
+        if not self._is_region:
+            self._plans.clear()  # the graph may have been edited since
+
+    def _bind_inputs(self, inputs: Sequence[Any]) -> None:
+        declared = self.graph.inputs
+        if len(inputs) != len(declared):
+            names = ", ".join(v.name for v in declared)
+            raise UsageError(f"the graph takes {len(declared)} inputs ({names}), got {len(inputs)}")
+        given = [_checked(x, v, self.m) for x, v in zip(inputs, declared, strict=True)]
+        shapes = [(v.type, tuple(x.shape), v.name) for x, v in zip(given, declared, strict=True)]
+        self._learn(bind_shapes(shapes, self.symbols))
+        self.values.update((v, self.m.embed(x, v.type.dtype)) for x, v in zip(given, declared, strict=True))
+
+    def _learn(self, bound: Mapping[str, int]) -> None:
+        self._learnt.update(bound.keys() - self.symbols.keys())
+        self.symbols.update(bound)
 
     def _step(self, node: Node) -> None:
-        operands = [self._get(v) if v is not None else None for v in node.operands]
         try:
-            with np.errstate(all="ignore"):
-                results = self.run_node(node, operands)
-        except DragomanError:
-            raise
+            operands = [self._get(v) if v is not None else None for v in node.operands]
+            results = self.run_node(node, operands)
+            for value, result in zip(node.results, results, strict=True):
+                self._check_shape(value, result)
+                self.values[value] = result
         except Exception as error:
-            error.add_note(f"while running {node} from {node.provenance}")
+            origin = f" from {node.provenance}" if str(node.provenance) else ""
+            error.add_note(f"while running {node}{origin}")
             raise
-        for value, result in zip(node.results, results, strict=True):
-            if not value.type.is_static:
-                self.symbols.update(bind_shape(value.type, tuple(result.shape), self.symbols, node.op.name))
-            self.values[value] = result
+
+    def _check_shape(self, value: Value, result: Array) -> None:
+        shape = tuple(result.shape)
+        type = value.type
+        expected = type.shape if type.is_static else self._shapes.get(type)
+        if expected is None:
+            name = value.producer.op.name if value.producer else value.name
+            self._learn(bind_shapes([(type, shape, name)], self.symbols))
+            self._shapes[type] = shape
+        elif shape != expected:
+            raise VerifyError(f"the shape computed is {list(shape)}, that of its type {type} is {list(expected)}")
 
     def _get(self, value: Value) -> Array:
         found = self.values.get(value)
@@ -93,47 +136,100 @@ class Interpreter:
             raise UsageError(f"{value} has no value yet")
         return found
 
-    def _is_symbolic(self, node: Node) -> bool:
-        known = self._plain.get(node.op)
-        if known is None:
-            known = self._plain[node.op] = bool(node.op.symbols())
-        return known
+    def _plan(self) -> _Plan:
+        found = self._plans.get(self.graph)
+        if found is None:
+            found = self._plans[self.graph] = list(_with_last_uses(self.graph, self._keep))
+        return found
 
-    def _last_uses(self) -> dict[Node, list[Value]]:
-        last: dict[Value, Node] = {}
-        for node in self.graph:
-            for result in node.results:
-                last[result] = node
-            for value in node.operands:
-                if value is not None and value.weight is None:
-                    last[value] = node
-        kept = set(self.graph.outputs)
-        dropped: dict[Node, list[Value]] = {}
-        for value, node in last.items():
-            if value not in kept and not (self._keep and self._keep(value)):
-                dropped.setdefault(node, []).append(value)
-        return dropped
+
+def _with_last_uses(graph: Graph, keep: Callable[[Value], bool] | None) -> Iterable[tuple[Node, tuple[Value, ...]]]:
+    last: dict[Value, Node] = {}
+    for node in graph:
+        last.update((result, node) for result in node.results)
+        last.update((value, node) for value in node.operands if value is not None and value.weight is None)
+    kept = set(graph.outputs)
+    dead: dict[Node, list[Value]] = {}
+    for value, node in last.items():
+        if value not in kept and not (keep and keep(value)):
+            dead.setdefault(node, []).append(value)
+    return [(node, tuple(dead.get(node, ()))) for node in graph]
+
+
+# ---- inputs and their shapes -----------------------------------------------------------------------------
+
+_REAL = {"bool", "int", "uint", "float"}
+# The kinds of numbers that may be given for a declared kind: all that it holds without loss of meaning.
+_ACCEPTED: dict[str, set[str]] = {
+    "bool": {"bool", "int", "uint"},
+    "int": {"bool", "int", "uint"},
+    "uint": {"bool", "int", "uint"},
+    "float": _REAL,
+    "complex": _REAL | {"complex"},
+    "string": {"string"},
+}
+
+
+def _checked(given: Any, value: Value, m: Arithmetic) -> Any:
+    """An input as an array that its declared type can take."""
+    if not isinstance(given, np.ndarray) and hasattr(given, "shape") and m.is_real(given):
+        return given  # already in the arithmetic's form
+    array = np.asarray(given)
+    declared, found = value.type.dtype, dtype_of(array)
+    if found.kind not in _ACCEPTED[declared.kind]:
+        raise UsageError(f"{value.name!r} should be {value.type}, got {found}{list(array.shape)}")
+    if declared.is_integer and found != declared and not _in_range(array, declared):
+        raise UsageError(f"{value.name!r} should be {value.type}; some of the {found} given are out of its range")
+    return array
+
+
+def _in_range(array: Any, dtype: DType) -> bool:
+    limits = ml_dtypes.iinfo(dtype.numpy)
+    return not array.size or int(limits.min) <= int(array.min()) <= int(array.max()) <= int(limits.max)
 
 
 def bind_shape(type: TensorType, shape: Sequence[int], known: Mapping[str, int], name: str) -> dict[str, int]:
     """Values of the symbols in a type, read off a real shape. Raises UsageError where the shape does not fit."""
-    if len(shape) != type.rank:
-        raise UsageError(f"{name!r} should be {type}, got rank {len(shape)}: {list(shape)}")
+    return bind_shapes([(type, shape, name)], known)
+
+
+def bind_shapes(given: Iterable[tuple[TensorType, Sequence[int], str]], known: Mapping[str, int]) -> dict[str, int]:
+    """Values of the symbols in some types, read off real shapes together: each may tell what another needs.
+
+    Raises UsageError where a shape does not fit its type, a size cannot be told, or a symbol is out of its range.
+    """
+    given = list(given)
+    for type, shape, name in given:
+        if len(shape) != type.rank:
+            raise UsageError(f"{name!r} should be {type}, got rank {len(shape)}: {list(shape)}")
     bound = dict(known)
-    for dim, extent in zip(type.shape, shape, strict=True):  # bare symbols first: expressions may need them
-        if isinstance(dim, DimExpr) and len(solution := _solve(dim, extent, bound)) == 1:
-            bound.update(solution)
-    for axis, (dim, extent) in enumerate(zip(type.shape, shape, strict=True)):
-        expected = substitute(dim, bound)
-        if isinstance(expected, DimExpr):
-            raise UsageError(f"{name!r}: the dimension {dim} at axis {axis} cannot be solved from {list(shape)}")
-        if expected != extent:
-            raise UsageError(
-                f"{name!r} should be {type}, got {list(shape)}: axis {axis} is {extent}, not {dim} = {expected}"
-            )
-    for symbol in type.symbols().values():
-        _check_range(symbol, bound[symbol.name], name)
+    unsolved = [(d, e) for t, shape, _ in given for d, e in zip(t.shape, shape, strict=True) if isinstance(d, DimExpr)]
+    while unsolved:
+        before = len(bound)
+        for dim, extent in unsolved:
+            bound.update(_solve(dim, extent, bound))
+        if len(bound) == before:
+            break
+    for type, shape, name in given:
+        for axis, (dim, extent) in enumerate(zip(type.shape, shape, strict=True)):
+            _check_extent(type, shape, name, axis, dim, extent, bound)
+        for symbol in type.symbols().values():
+            _check_range(symbol, bound[symbol.name], name)
     return bound
+
+
+def _check_extent(
+    type: TensorType, shape: Sequence[int], name: str, axis: int, dim: Dim, extent: int, bound: Mapping[str, int]
+) -> None:
+    expected = substitute(dim, bound)
+    if isinstance(expected, DimExpr):
+        why = "it is no value of that" if len(symbols(expected)) == 1 else "too few sizes are known"
+        raise UsageError(
+            f"{name!r} should be {type}, got {list(shape)}: axis {axis}, {extent}, does not tell {dim}: {why}"
+        )
+    if expected != extent:
+        told = f"{dim} = {expected}" if isinstance(dim, DimExpr) else str(dim)
+        raise UsageError(f"{name!r} should be {type}, got {list(shape)}: axis {axis} is {extent}, not {told}")
 
 
 def _solve(dim: DimExpr, extent: int, bound: Mapping[str, int]) -> dict[str, int]:
@@ -157,8 +253,7 @@ def _check_range(symbol: Symbol, extent: int, name: str) -> None:
 
 def run(graph: Graph, *inputs: Any, arithmetic: Arithmetic = FLOAT64) -> list[Any]:
     """The outputs of a graph for these inputs in one call, as NumPy arrays (float64 for the default arithmetic)."""
-    interpreter = Interpreter(graph, arithmetic)
-    outputs = interpreter.run(inputs)
+    outputs = Interpreter(graph, arithmetic).run(inputs)
     return [arithmetic.extract(x, v.type.dtype) for x, v in zip(outputs, graph.outputs, strict=True)]
 
 
