@@ -1,0 +1,243 @@
+"""Calls torch.export on a module, and turns its failures into refusals that name the user's line.
+
+Every dynamic dim is traced as torch's own symbol without conditions of its own (`Dim.AUTO`, sizes 0 and 1 not taken for granted);
+what the model then asks of it is judged here. Nothing of the module is changed, and its weights are not copied.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import io
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import torch
+import torch.fx.experimental._config as shape_config
+from torch.export import Dim, ExportedProgram
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils import _pytree as pytree
+
+from dragoman.frontends.pytorch.dynamic import Dynamic, Spec, example_sizes, read_spec, resized, tracing_sizes
+from dragoman.frontends.pytorch.failures import explained
+from dragoman.frontends.pytorch.huggingface import register_caches
+from dragoman.frontends.pytorch.names import Leaf, bound_arguments, input_leaves
+from dragoman.frontends.pytorch.pinned import Judged, Placed, judge, users_frame
+from dragoman.frontends.pytorch.recurrent_shapes import typed_recurrence
+from dragoman.frontends.pytorch.symints import Symbols
+from dragoman.ir.errors import DimensionPinned, UsageError
+
+_LOCK = threading.RLock()  # tracing changes torch's global settings for its duration
+_NOISE = ("torch.export", "torch.fx.experimental.symbolic_shapes", "torch._dynamo")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A traced program, the leaves of the call it was traced with, and the dims of its inputs."""
+
+    program: ExportedProgram
+    inputs: Sequence[Leaf]
+    judged: Judged
+
+
+def export(module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], dynamic: Dynamic | None) -> Exported:
+    """Trace a module on example arguments. Raises UsageError, DimensionPinned or Unsupported."""
+    inputs = input_leaves(module.forward, args, kwargs)
+    spec = read_spec(dynamic, inputs)
+    example = example_sizes(spec, inputs)
+    sizes = tracing_sizes(spec, example, inputs, apart=False)
+    try:
+        return _traced(module, args, kwargs, inputs, spec, sizes)
+    except DimensionPinned as pinned:
+        # Two sizes that happen to be equal in the example may have been taken for one: look again with others.
+        other = tracing_sizes(spec, example, inputs, apart=True)
+        if other == sizes:
+            raise
+        try:
+            return _traced(module, args, kwargs, inputs, spec, other)
+        except (DimensionPinned, UsageError):
+            raise pinned from None
+
+
+def _traced(
+    module: torch.nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    inputs: Sequence[Leaf],
+    spec: Spec,
+    sizes: Mapping[str, int],
+) -> Exported:
+    leaves = [resized(leaf, spec.dims.get(name, {}), sizes) for name, leaf in inputs]
+    _, structure = pytree.tree_flatten((tuple(args), dict(kwargs)))
+    new_args, new_kwargs = pytree.tree_unflatten(leaves, structure)
+    shapes = _dynamic_shapes(module, new_args, new_kwargs, spec, inputs)
+    try:
+        with tracing(module):
+            program = torch.export.export(module, new_args, new_kwargs, dynamic_shapes=shapes, strict=False)
+    except Exception as error:  # whatever the model's own code raises ends here
+        raise explained(error, module, args, kwargs) from error
+    return Exported(program, inputs, _judged(program, inputs, spec, sizes))
+
+
+def _dynamic_shapes(
+    module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], spec: Spec, inputs: Sequence[Leaf]
+) -> dict[str, Any] | None:
+    """The specification in torch's form: the tree of the arguments with `{axis: Dim.AUTO}` or None as leaves."""
+    if not spec:
+        return None
+    marks = [{axis: Dim.AUTO for axis in spec.dims.get(name, {})} or None for name, _ in inputs]
+    _, structure = pytree.tree_flatten((args, kwargs))
+    marked_args, marked_kwargs = pytree.tree_unflatten(marks, structure)
+    return bound_arguments(module.forward, marked_args, marked_kwargs)
+
+
+def _judged(program: ExportedProgram, inputs: Sequence[Leaf], spec: Spec, sizes: Mapping[str, int]) -> Judged:
+    environment = environment_of(program)
+    if not spec or environment is None:
+        return Judged(Symbols(), {}, ())
+    return judge(place_inputs(program, inputs, spec), spec, sizes, environment)
+
+
+def place_inputs(program: ExportedProgram, inputs: Sequence[Leaf], spec: Spec) -> list[Placed]:
+    """What became of each dynamic dim of the inputs."""
+    fakes = [n.meta.get("val") for n in user_placeholders(program)]
+    tracked = environment_of(program).tracked_fakes or ()
+    originals = iter([t.fake for t in tracked if isinstance(t.fake, torch.Tensor)])
+    placed: list[Placed] = []
+    for (name, _), fake in zip(inputs, fakes, strict=True):
+        if isinstance(fake, torch.Tensor):
+            original = next(originals, fake)
+            for axis, wanted in spec.dims.get(name, {}).items():
+                symbol, traced = _expression(original.shape[axis]), _expression(fake.shape[axis])
+                placed.append(Placed(name, axis, wanted, symbol, traced))
+    return placed
+
+
+def _expression(size: Any) -> Any:
+    if isinstance(size, torch.SymInt):
+        expression = size.node._expr
+        return int(expression) if expression.is_Integer else expression
+    return int(size)
+
+
+def user_placeholders(program: ExportedProgram) -> list[torch.fx.Node]:
+    """The placeholder nodes of the caller's inputs, in order."""
+    count = len(program.graph_signature.user_inputs)
+    placeholders = [n for n in program.graph.nodes if n.op == "placeholder"]
+    return placeholders[len(placeholders) - count :]
+
+
+def environment_of(program: ExportedProgram) -> Any:
+    """torch's record of the symbols of a program; None for one without."""
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        mode = getattr(value, "fake_mode", None)
+        if mode is not None:
+            return mode.shape_env
+    return None
+
+
+# ---- how torch is set while it traces ----------------------------------------------------------------------------
+
+
+@contextmanager
+def tracing(module: torch.nn.Module) -> Iterator[None]:
+    """torch's settings for one trace of a module; everything is put back."""
+    if any(type(m).__module__.startswith("transformers.") for m in module.modules()):
+        register_caches()
+    with _LOCK, ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(typed_recurrence())
+        stack.enter_context(_setting(shape_config, "backed_size_oblivious", True))
+        stack.enter_context(_slow_path())
+        stack.enter_context(_lines_of_the_model())
+        stack.enter_context(_quiet())
+        stack.enter_context(_without_collection())
+        yield
+
+
+@contextmanager
+def _setting(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+@contextmanager
+def _slow_path() -> Iterator[None]:
+    """Without gradients torch.nn's transformer layers call a fused kernel, whose parts are what is wanted here."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def _lines_of_the_model() -> Iterator[None]:
+    """Let torch note, for what it takes for granted about sizes, the model's own line instead of torch's."""
+    original = ShapeEnv._get_user_frame
+
+    def frame_of_the_model(self: Any) -> Any:
+        return users_frame(inspect.currentframe()) or original(self)
+
+    with _setting(ShapeEnv, "_get_user_frame", frame_of_the_model):
+        yield
+
+
+class _WithoutGraphs(io.TextIOBase):
+    """A stream without the partial graphs that torch prints when tracing fails."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Pass on everything else."""
+        return len(text) if "def forward(self" in text else self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush the stream behind."""
+        self._stream.flush()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's own reports of what is refused below off the screen."""
+    loggers = [logging.getLogger(name) for name in _NOISE]
+    levels = [logger.level for logger in loggers]
+    stderr = sys.stderr
+    sys.stderr = _WithoutGraphs(stderr)  # type: ignore[assignment]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            # nn.LSTM and nn.GRU refresh their own list of weights while traced; treespec's own deprecations are torch's.
+            warnings.filterwarnings("ignore", message="The tensor attributes .* were assigned during export")
+            warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+            yield
+    finally:
+        sys.stderr = stderr
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Tracing makes many objects and few cycles: collecting while it runs costs a fifth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,144 @@
+"""The three ways in: a module with example arguments, an exported program, a Hugging Face model directory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from dragoman.frontends.pytorch.dynamic import Dynamic, example_sizes, read_spec
+from dragoman.frontends.pytorch.export import environment_of, export, place_inputs, user_placeholders
+from dragoman.frontends.pytorch.importer import Imported, translate
+from dragoman.frontends.pytorch.names import Leaf, leaves
+from dragoman.frontends.pytorch.pinned import Judged, judge
+from dragoman.frontends.pytorch.runner import SourceRunner
+from dragoman.frontends.pytorch.symints import Symbols
+from dragoman.ir.dims import UNBOUNDED, Symbol
+from dragoman.ir.errors import Malformed
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model read from PyTorch: what was imported, and the model itself to compare with."""
+
+    imported: Imported
+    runner: SourceRunner
+
+
+def _silent(stage: str) -> None:
+    """No progress is shown."""
+
+
+def import_module(
+    module: torch.nn.Module,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic: Dynamic | None = None,
+    name: str = "",
+    progress: Progress = _silent,
+) -> Source:
+    """Trace a module on example arguments and translate it.
+
+    `dynamic` maps names of inputs to {axis: name or expression or Symbol}. Raises UsageError for arguments that do not fit,
+    DimensionPinned where the model fixes a dynamic dim, ImportRefused for operators without translation.
+    """
+    kwargs = dict(kwargs or {})
+    started = time.perf_counter()
+    progress("trace")
+    exported = export(module, tuple(args), kwargs, dynamic)
+    traced = time.perf_counter() - started
+    progress("translate")
+    title = name or type(module).__name__
+    tensors = [path for path, _ in exported.inputs]
+    found = translate(exported.program, tensors, exported.judged.dims, title, exported.judged.assumptions)
+    found = Imported(found.graph, found.states, found.assumptions, {"trace": traced, **found.seconds})
+    return Source(found, _runner(module, args, kwargs, exported.inputs, found))
+
+
+def _runner(
+    module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: Sequence[Leaf], found: Imported
+) -> SourceRunner:
+    buffers = [s.input for s in found.states if s.initial is not None]
+    changed = [s.input for s in found.states if s.initial is None]
+    names = [v.name for v in found.graph.inputs]
+    return SourceRunner(module, args, kwargs, inputs, names, buffers, changed)
+
+
+def import_exported(
+    program: ExportedProgram, *, dynamic: Dynamic | None = None, name: str = "", progress: Progress = _silent
+) -> Source:
+    """Translate a program that torch.export made. `dynamic` names its dynamic dims, which torch itself calls `s0`, `s1`, …"""
+    example = program.example_inputs
+    args, kwargs = example if example is not None else ((), {})
+    inputs = _program_inputs(program, args, kwargs)
+    judged = _program_dims(program, inputs, dynamic)
+    progress("translate")
+    found = translate(program, [path for path, _ in inputs], judged.dims, name, judged.assumptions)
+    return Source(found, _runner(program.module(), args, kwargs, inputs, found))
+
+
+def _program_inputs(program: ExportedProgram, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Leaf]:
+    """The leaves of the program's example call, with the names of its parameters."""
+    signature = program.module_call_graph[0].signature if program.module_call_graph else None
+    named = getattr(signature, "forward_arg_names", None) or [n.name for n in user_placeholders(program)]
+    found: list[Leaf] = []
+    for parameter, value in zip(named, [*args, *kwargs.values()], strict=False):
+        found.extend(leaves(str(parameter), value))
+    placeholders = user_placeholders(program)
+    if len(found) != len(placeholders):  # a program without example inputs
+        return [(n.name, n.meta.get("val")) for n in placeholders]
+    return found
+
+
+def _program_dims(program: ExportedProgram, inputs: Sequence[Leaf], dynamic: Dynamic | None) -> Judged:
+    """torch's symbols under the caller's names where these are given, else under torch's own."""
+    environment = environment_of(program)
+    spec = read_spec(dynamic, inputs)
+    if spec and environment is not None:
+        judged = judge(place_inputs(program, inputs, spec), spec, example_sizes(spec, inputs), environment)
+        _bind_rest(judged.dims, program)
+        return judged
+    dims = Symbols()
+    _bind_rest(dims, program)
+    return Judged(dims, {}, ())
+
+
+def _bind_rest(dims: Symbols, program: ExportedProgram) -> None:
+    for expression, found in program.range_constraints.items():
+        for symbol in expression.free_symbols:
+            if dims.bound(symbol) is None and expression == symbol and symbol.name.startswith("s"):
+                # torch writes 2 for "no lower bound": it takes sizes of 0 and 1 for granted while tracing.
+                low = int(found.lower) if found.lower.is_Integer and int(found.lower) > 2 else 1
+                high = int(found.upper) if found.upper.is_Integer else UNBOUNDED
+                dims.bind(symbol, Symbol(symbol.name, low, min(high, UNBOUNDED)).dim)
+
+
+def import_directory(
+    path: str | Path,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic: Dynamic | None = None,
+    progress: Progress = _silent,
+) -> Source:
+    """Read a Hugging Face model directory: configuration and safetensors. Without arguments, examples are made from the configuration."""
+    from dragoman.frontends.pytorch.huggingface import example_arguments, load_model
+
+    folder = Path(path)
+    if not (folder / "config.json").is_file():
+        raise Malformed(f"{folder} has no config.json: it is no Hugging Face model directory")
+    progress("load")
+    module = load_model(folder)
+    if not args and not kwargs:
+        kwargs, standard = example_arguments(module)
+        dynamic = standard if dynamic is None else dynamic
+    return import_module(module, args, kwargs, dynamic=dynamic, name=folder.name, progress=progress)
+

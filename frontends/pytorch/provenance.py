@@ -1,0 +1,75 @@
+"""Where a node of an exported graph comes from: the operator, the module path and the user's source line.
+
+torch keeps both in `node.meta`. The line is the deepest frame outside torch's own files: in a Hugging Face or timm
+model, the line of the modelling code that called the operator.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from dragoman.ir.provenance import Provenance, Source
+
+_FRAME = re.compile(r'File "([^"\n]+)", line (\d+)(?:, in [^\n]+)?(?:\n\s+([^\n]+))?')
+_TORCH = os.path.dirname(torch.__file__) + os.sep  # noqa: PTH120  (string prefixes are compared many thousand times)
+_LONGEST_CODE = 120
+
+
+def is_users_file(path: str) -> bool:
+    """Whether a file belongs to the model rather than to torch or to generated code."""
+    return not path.startswith((_TORCH, "<"))
+
+
+@lru_cache(maxsize=4096)
+def line_of(stack: str) -> str:
+    """`model.py:41  code` of the deepest user frame in a stack that torch recorded; empty if there is none."""
+    for path, number, code in reversed(_FRAME.findall(stack)):
+        if is_users_file(path):
+            return user_line(path, int(number), code)
+    return ""
+
+
+def user_line(path: str, number: int, code: str = "") -> str:
+    """A source line as messages show it."""
+    shown = f"{os.path.basename(path)}:{number}"  # noqa: PTH119
+    return f"{shown}  {code[:_LONGEST_CODE].strip()}" if code else shown
+
+
+def module_of(node: Node) -> str:
+    """The path of the innermost module that was running, such as `encoder.layer.3.attn`."""
+    stack: dict[str, Any] = node.meta.get("nn_module_stack") or {}
+    path = ""
+    for entry in stack.values():
+        path = entry[0] if isinstance(entry, tuple) else str(entry)
+    return path.partition("@")[0]  # a module called twice is told apart by a suffix
+
+
+def operator_of(node: Node) -> str:
+    """The operator's name as torch prints it: `aten.linear.default`."""
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload):
+        return str(target)
+    if isinstance(target, torch._ops.HigherOrderOperator):
+        return f"higher_order.{target.name()}"
+    name = getattr(target, "__name__", str(target))
+    return f"_operator.{name}" if getattr(target, "__module__", "") in ("_operator", "builtins") else name
+
+
+def source_of(node: Node) -> Source:
+    """The provenance entry of a node."""
+    return Source(operator_of(node), module_of(node), line_of(node.meta.get("stack_trace") or ""))
+
+
+def provenance_of(node: Node, outer: Provenance) -> Provenance:
+    """A node's provenance. Nodes inside control flow have no user line of their own and take it from `outer`."""
+    own = source_of(node)
+    if outer.sources and not (own.line and own.module):
+        last = outer.sources[-1]
+        own = Source(own.operator, own.module or last.module, own.line or last.line)
+    return Provenance((own,))

@@ -1,0 +1,151 @@
+"""Runs the source model on NumPy arrays: in its own precision, or with every real number in float64 as an oracle.
+
+The doubled copy of the weights is made when it is first asked for and given up by `release()`. In double, dtypes that the model writes down
+(`.to(torch.float32)`, `torch.zeros(…, dtype=torch.float16)`) count as float64 too, so that nothing is rounded on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dragoman.frontends.pytorch.names import Leaf
+from dragoman.frontends.pytorch.weights import from_numpy, to_numpy
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_NARROW = (torch.float16, torch.bfloat16, torch.float32)
+_COMPLEX = (torch.complex32, torch.complex64)
+
+
+class SourceRunner:
+    """A module with the arguments of its call. Inputs come in the order of the graph's inputs, outputs in that of its outputs."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        inputs: Sequence[Leaf],
+        input_names: Sequence[str],
+        buffers: Sequence[str] = (),
+        changed: Sequence[str] = (),
+        name: str = "PyTorch",
+    ) -> None:
+        self.name = name
+        self._module = module
+        self._structure = pytree.tree_flatten((tuple(args), dict(kwargs)))[1]
+        self._inputs = list(inputs)
+        self._input_names = list(input_names)
+        self._buffers = list(buffers)  # states: buffers that come as inputs and go as outputs
+        self._changed = list(changed)  # inputs that the model writes to, and that go as outputs too
+        self._doubled: dict[str, Tensor] | None = None
+
+    def run(self, inputs: Sequence[Array], double: bool = False) -> list[Array]:
+        """The outputs for these inputs. Floating-point inputs are widened in double; integers and booleans never change."""
+        given = {n: from_numpy(np.asarray(x)) for n, x in zip(self._input_names, inputs, strict=True)}
+        if double:
+            given = {n: _wide(x) for n, x in given.items()}
+        else:
+            given = {n: self._narrowed(n, x) for n, x in given.items()}
+        leaves = [given.get(name, leaf) if isinstance(leaf, Tensor) else leaf for name, leaf in self._inputs]
+        args, kwargs = pytree.tree_unflatten(leaves, self._structure)
+        state = dict(self._weights(double))
+        state.update({name: given[name].clone() for name in self._buffers})
+        with ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(_slow_path())
+            if double:
+                stack.enter_context(_in_double())
+            result = torch.func.functional_call(self._module, state, args, kwargs) if state else self._module(*args, **kwargs)
+        outputs = [*pytree.tree_leaves(result), *(state[n] for n in self._buffers), *(given[n] for n in self._changed)]
+        return [_array(x) for x in outputs if x is not None]
+
+    def release(self) -> None:
+        """Give up the doubled weights."""
+        self._doubled = None
+
+    def _narrowed(self, name: str, x: Tensor) -> Tensor:
+        """A floating-point input in the precision that the model was traced with."""
+        wanted = next((leaf.dtype for n, leaf in self._inputs if n == name and isinstance(leaf, Tensor)), x.dtype)
+        return x.to(wanted) if x.is_floating_point() else x
+
+    def _weights(self, double: bool) -> Mapping[str, Tensor]:
+        if not double:
+            return {}
+        if self._doubled is None:
+            with torch.no_grad():
+                named = [*self._module.named_parameters(), *self._module.named_buffers()]
+                self._doubled = {name: _wide(tensor.detach()) for name, tensor in named}
+        return self._doubled
+
+
+def _array(x: Any) -> Array:
+    return to_numpy(x) if isinstance(x, Tensor) else np.asarray(x)
+
+
+def _wide(x: Tensor) -> Tensor:
+    if x.dtype in _NARROW:
+        return x.double()
+    return x.to(torch.complex128) if x.dtype in _COMPLEX else x
+
+
+@contextmanager
+def _slow_path() -> Iterator[None]:
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def _in_double() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with _WideFunctions(), _WideOperators():
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _widened(x: Any) -> Any:
+    """An argument with dtypes and tensors widened."""
+    if isinstance(x, torch.dtype):
+        return torch.float64 if x in _NARROW else torch.complex128 if x in _COMPLEX else x
+    return _wide(x) if isinstance(x, Tensor) else x
+
+
+_CASTS = {Tensor.float, Tensor.half, Tensor.bfloat16}
+
+
+class _WideFunctions(TorchFunctionMode):
+    """Widens what the model writes down itself: dtypes, tensors it made before, and casts by method."""
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One call of torch's API."""
+        if func in _CASTS:
+            func = Tensor.double
+        if getattr(func, "__name__", "") == "__get__":
+            return func(*args, **(kwargs or {}))
+        args, kwargs = pytree.tree_map(_widened, (args, kwargs or {}))
+        return func(*args, **kwargs)
+
+
+class _WideOperators(TorchDispatchMode):
+    """Widens what torch itself decides below its API."""
+
+    def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One operator."""
+        args, kwargs = pytree.tree_map(lambda x: x if isinstance(x, Tensor) else _widened(x), (args, kwargs or {}))
+        return func(*args, **kwargs)
