@@ -49,12 +49,17 @@ def find_divergence(
 
 def _in_import(graph: Graph, source: Runner, inputs: Sequence[Any], truth: Sequence[Any]) -> Divergence | None:
     reason = _differs(graph, inputs, truth, "the source")
-    if not reason:
-        return None
+    return first_difference(source, inputs, reason, double=True) if reason else None
+
+
+def first_difference(
+    source: Runner, inputs: Sequence[Any], reason: str, command: str = "", double: bool = False
+) -> Divergence:
+    """The first node of the imported graph that is not what the source computes, or the graph as a whole."""
     found = None
     if isinstance(source, Probing):
-        found = first_divergence(source.graph, inputs, partial(source.probe, inputs, double=True), "import")
-    return found or Divergence("import", "the imported graph", "", "", "", reason)
+        found = first_divergence(source.graph, inputs, partial(source.probe, inputs, double=double), "import")
+    return replace(found or Divergence("import", "the imported graph", "", "", "", reason), command=command)
 
 
 def _in_rewriting(graph: Graph, emitted: Graph, inputs: Sequence[Any]) -> Divergence | None:
@@ -214,8 +219,8 @@ def check_region(
         finding = judge(output, exact[index], own, got[index])
         if finding.status is Status.OK:
             continue
-        if not finding.factor and not finding.oracle.digest:
-            return finding
+        if not output.rounded or not (finding.factor or finding.oracle.digest):
+            return finding  # movement is exact, and rounding changes no form
         allowed = _rounding(region, inputs, index, output.precision, exact, symbols)
         if not _explained(exact[index], got[index], allowed, output.precision):
             return finding

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from dragoman.ir.bisect import find_divergence
+from dragoman.ir.bisect import find_divergence, first_difference
 from dragoman.ir.cases import Case, Style, digest, elements, plan_cases
 from dragoman.ir.findings import (
     CaseFinding,
@@ -216,28 +216,34 @@ class _Session:
             self._differs(case, reason)
             return ()
         results = [judge(o, t, s, c) for o, t, s, c in zip(self.outputs, truth, own, got, strict=True)]
-        if self.oracle == self._interpreter_oracle:
-            results = self._import_checked(inputs, truth, own, results)
+        if self.oracle == self._interpreter_oracle and self._wrong_import(case, inputs, truth, own, results):
+            return tuple(results)
         if any(r.status is Status.WRONG for r in results):
             results = self._second_look(case, results)
         if any(r.status is Status.WRONG for r in results):
             results = self._diagnosed(case, inputs, truth, got, results)
         return tuple(results)
 
-    def _import_checked(
-        self, inputs: Sequence[Any], truth: Sequence[Any], own: Sequence[Any], results: list[OutputFinding]
-    ) -> list[OutputFinding]:
+    def _wrong_import(
+        self,
+        case: Case,
+        inputs: Sequence[Any],
+        truth: Sequence[Any],
+        own: Sequence[Any],
+        results: list[OutputFinding],
+    ) -> bool:
         """With our graph as the oracle, the source itself must be within rounding of it, or the import is wrong."""
         suspects = [i for i, r in enumerate(results) if r.factor and r.worst_source > 64 * self._unit(i)]
-        if not suspects:
-            return results
-        allowed = self._spread(inputs, truth)
+        allowed = self._spread(inputs) if suspects else []
         for i in suspects:
             distance = np.abs(wide(own[i]) - wide(truth[i]))
             if np.any(np.isfinite(distance) & (distance > 4 * allowed[i].max(initial=0.0))):
                 reason = f"the imported graph is not the source: they differ by {results[i].worst_source:.3g}"
                 results[i] = replace(results[i], status=Status.WRONG, reason=reason, excess=np.inf)
-        return results
+                self.divergence = first_difference(self.source, inputs, reason, self.command)
+                self._differs(case, f"{results[i].name!r}: {reason}")
+                return True
+        return False
 
     def _second_look(self, case: Case, results: list[OutputFinding]) -> list[OutputFinding]:
         """A marginal excess over more draws of the same case: with few elements one draw decides little."""
@@ -267,7 +273,7 @@ class _Session:
         if any(not self._could_be_rounding(results[i]) for i in wrong):
             self._differs(case, next(f"{r.name!r}: {r.reason}" for r in results if not self._could_be_rounding(r)))
             return results
-        allowed = self._spread(inputs, truth)
+        allowed = self._spread(inputs)
         for i in wrong:
             if not _within(self.outputs[i], truth[i], got[i], allowed[i]):
                 self._differs(case, f"{results[i].name!r}: {results[i].reason}, more than rounding explains")
@@ -284,7 +290,7 @@ class _Session:
     def _unit(self, output: int) -> float:
         return rounding_unit(self.outputs[output].precision)
 
-    def _spread(self, inputs: Sequence[Any], truth: Sequence[Any]) -> list[Any]:
+    def _spread(self, inputs: Sequence[Any]) -> list[Any]:
         unit = max((self._unit(i) for i in range(len(self.outputs))), default=0.0)
         exact = self.interpreter.run(inputs, double=True)
         return spread(exact, noisy_outputs(self.graph, inputs, unit, _NOISE_DRAWS))
