@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dragoman.dispatch import read
+from dragoman.dispatch import read_source
 from dragoman.inputs import InputSpec
 from dragoman.ir.errors import UsageError
 from dragoman.ir.graph import Graph
@@ -16,7 +16,7 @@ from dragoman.ir.runner import Runner
 from dragoman.ir.types import TensorType
 from dragoman.passes.check import RewriteChecker
 from dragoman.passes.manager import Context, PassRecord, run_passes
-from dragoman.passes.pipelines import OPTIMISE
+from dragoman.passes.pipelines import IMPORTED, OPTIMISE
 from dragoman.source import locate
 from dragoman.stages import Progress, silent
 
@@ -37,6 +37,7 @@ class Model:
     notes: tuple[str, ...] = ()
     examples: tuple[Any, ...] = ()
     passes: list[PassRecord] = field(default_factory=list[PassRecord])
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
     checker: RewriteChecker | None = None
 
     def __str__(self) -> str:
@@ -115,6 +116,11 @@ def load(
     `dynamic={"x": {0: "batch"}}` names dims that stay symbolic; `inputs` says both in text, `"x:f32[batch,3,224,224]"`.
     Raises UsageError, ImportRefused, DimensionPinned, UnsafeInput.
     """
-    progress("read")
+    progress("locate")
     located = locate(source, trust=trust)
-    return read(located, tuple(args), dict(kwargs or {}), dynamic, inputs)
+    found = read_source(located, tuple(args), dict(kwargs or {}), dynamic, inputs, progress)
+    imported, runner = found.imported, found.runner
+    model = Model(imported.graph, runner, located.spec, tuple(str(a) for a in imported.assumptions))
+    model.seconds.update(imported.seconds)
+    run_passes(model.graph, IMPORTED)
+    return model
