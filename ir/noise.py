@@ -144,7 +144,7 @@ def _spread_one(exact: Array, runs: Sequence[Array]) -> Any:
             with np.errstate(all="ignore"):
                 distance = np.abs(run - exact)
             total = np.maximum(total, np.where(np.isfinite(distance), distance, 0.0))
-            total[np.isfinite(run) != np.isfinite(exact)] = np.inf
+            total = np.where(np.isfinite(run) == np.isfinite(exact), total, np.inf)
         else:
             total = np.maximum(total, (run != exact).astype(np.float64))
     return total

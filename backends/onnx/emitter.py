@@ -155,6 +155,10 @@ class Emitter:
 
     def node(self, node: Node) -> None:
         """Emit one node: by its entry, by its decomposition, or onto the list of what is refused."""
+        if node.results and all(_is_empty(r.type) for r in node.results):
+            # Values without elements are constants: runtimes stumble over extents of 0 more than over anything else.
+            self._bind(node, [self.constant(types.zeros(r.type), r.type.dtype) for r in node.results], 0)
+            return
         entry = entry_for(node, self.opset)
         if not isinstance(entry, str):
             self._origin = node.provenance
@@ -378,3 +382,7 @@ class Emitter:
         self.nodes(region)
         self._origin = origin
         return region.outputs
+
+
+def _is_empty(type: TensorType) -> bool:
+    return type.is_static and any(d == 0 for d in type.shape)

@@ -139,7 +139,7 @@ class Session:
     def _lend(self, options: Any, emission: Emission) -> None:
         lent = {n: w for n, w in emission.weights.items() if _is_lent(w)}
         if not self._lent:
-            self._lent = [_ort_value(np.ascontiguousarray(w.array()), w.dtype) for w in lent.values()]
+            self._lent = [_ort_value(np.asarray(w.array(), order="C"), w.dtype) for w in lent.values()]
         if lent:
             options.add_external_initializers(list(lent), self._lent)
 
@@ -150,7 +150,7 @@ class Session:
             names = ", ".join(self.input_names)
             raise UsageError(f"the model takes {len(self._inputs)} inputs ({names}), got {len(inputs)}")
         feeds = {
-            i.name: _ort_value(np.ascontiguousarray(x), _AS_BYTES.get(i.type))
+            i.name: _ort_value(np.asarray(x, order="C"), _AS_BYTES.get(i.type))
             for i, x in zip(self._inputs, inputs, strict=True)
         }
         try:

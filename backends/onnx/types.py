@@ -229,5 +229,12 @@ assert set(_CODES) == set(DTYPES.values()) == set(_SCHEMA_NAMES)
 
 
 def array(values: object, dtype: DType) -> Array:
-    """A NumPy array of the numbers given."""
-    return np.asarray(values, np.object_ if dtype == STRING else None).astype(dtype.numpy)
+    """A NumPy array of the numbers given, rounded to the dtype; beyond its range that is infinity."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values, np.object_ if dtype == STRING else None).astype(dtype.numpy)
+
+
+def zeros(type: TensorType) -> Array:
+    """An array of a type with known extents; strings are empty."""
+    shape = [int(d) for d in type.shape]
+    return np.full(shape, "", np.object_) if type.dtype == STRING else np.zeros(shape, type.dtype.numpy)

@@ -56,7 +56,7 @@ def _exact_places(node: Node) -> list[Any] | None:
     if op.mode != "nearest" or not all(isinstance(d, int) for d in (*extents, *op.sizes)):
         return None
     factors = _factors(op, extents)
-    if all(Fraction(float(np.float32(float(f)))) == f for f in factors) or op.coordinates == "align_corners":
+    if all(_is_single(f) for f in factors) or op.coordinates == "align_corners":
         return None
     before, after = (_nudged(op, extents, by) for by in (-_DOUBT, _DOUBT))
     firm = all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
@@ -103,30 +103,44 @@ def _resized(e: Emitter, node: Node, x: Value, first: Value | str, rows: int) ->
     coordinates, rounding = op.coordinates, op.rounding
     if coordinates == "tf_half_pixel_for_nn":
         coordinates, rounding = "half_pixel", _FOR_NEAREST[rounding]
-    spatial = spatial_axes(x.type.rank, op.layout)
-    channels = next(x.type.shape[axis] for axis in range(1, x.type.rank) if axis not in spatial)
-    outer: list[Dim] = [] if e.opset >= 18 else [x.type.shape[0], channels]
-    scales = sizes = None
-    if op.scales is not None:
-        factors = [1.0] * (len(outer) + rows) + list(op.scales)
-        scales = e.constant(np.array(factors, np.float32), F32)
-    else:
-        sizes = e.dims.shape([*outer, *[1] * rows, *op.sizes])
     cubic = op.mode == "cubic"
     return e.op(
         "Resize",
         first,
         None,
-        scales,
-        sizes,
+        *_scales_or_sizes(e, op, x, rows),
         mode=op.mode,
         coordinate_transformation_mode=coordinates,
         nearest_mode=rounding if op.mode == "nearest" else None,
         cubic_coeff_a=float(op.cubic_a) if cubic else None,
         exclude_outside=int(op.exclude_outside) or None,
         antialias=int(op.antialias) or None,
-        axes=None if outer else list(range(2, x.type.rank + rows)),
     )
+
+
+def _scales_or_sizes(e: Emitter, op: Any, x: Value, rows: int) -> tuple[str | None, str | None]:
+    """The factors for all axes where they are exact, else the sizes.
+
+    Resize could name its axes from opset 18 on, but ONNX Runtime 1.32 breaks that when it moves a Transpose through it.
+    """
+    spatial = spatial_axes(x.type.rank, op.layout)
+    factors = op.scales or _exact_factors(op, [x.type.shape[axis] for axis in spatial])
+    if factors is not None:
+        return e.constant(np.array([1.0] * (2 + rows) + [float(f) for f in factors], np.float32), F32), None
+    channels = next(x.type.shape[axis] for axis in range(1, x.type.rank) if axis not in spatial)
+    outer: list[Dim] = [x.type.shape[0], channels, *[1] * rows]
+    return None, e.dims.shape([*outer, *op.sizes])
+
+
+def _exact_factors(op: Any, extents: Sequence[Any]) -> tuple[Fraction, ...] | None:
+    if not all(isinstance(d, int) for d in (*extents, *op.sizes)):
+        return None
+    factors = tuple(Fraction(size, extent) for size, extent in zip(op.sizes, extents, strict=True))
+    return factors if all(_is_single(f) for f in factors) else None
+
+
+def _is_single(number: Fraction | float) -> bool:
+    return Fraction(float(np.float32(float(number)))) == number
 
 
 def _takes_grid(node: Node, opset: int) -> str | None:

@@ -1,0 +1,85 @@
+"""Running an emitted model and judging its numbers.
+
+The rule is that of proof B (`dragoman.ir.local`): an output may be off from float64 by twice (half precision: three
+times) what our own node-by-node run in the declared precision is off, by 8 units of rounding of the largest element,
+or by what shaking every operand and result by 8 units does, whichever is more. Everything else must be equal. Ops that
+compute places to read at do so in the declared precision too: there, 8 units for each element of the longest axis.
+Where ONNX Runtime has no kernel, ONNX's reference runs instead, whose f64 is f32 in places: the unit is that of f32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+from dragoman.backends.onnx import Session
+from dragoman.ir.arithmetic import NATIVE
+from dragoman.ir.errors import UsageError
+from dragoman.ir.graph import Graph
+from dragoman.ir.interpreter import Interpreter, run
+from dragoman.ir.local import finite_error, rounding_unit, special_values_differ, tolerance_factor
+from dragoman.ir.noise import noisy_outputs, spread
+from dragoman.ir.types import F32, DType, dtype_of
+
+SLACK = 8  # units of rounding
+NO_KERNEL = "Could not find an implementation"
+
+
+def disagreement(graph: Graph, inputs: Sequence[Any], outputs: Sequence[Any], *, coarse: bool = False) -> str:
+    """What is wrong with the outputs of a model emitted from the graph; empty if nothing is. `coarse`: f64 is f32."""
+    exact = [np.asarray(x) for x in run(graph, *inputs)]
+    moved: dict[float, list[Any]] = {}
+    slack = SLACK * (1 + max((max(x.shape, default=0) for x in inputs), default=0) if _computes_places(graph) else 1)
+    for index, (value, x, y) in enumerate(zip(graph.outputs, exact, outputs, strict=True)):
+        dtype = value.type.dtype
+        if x.shape != y.shape or dtype_of(y) != dtype:
+            return f"output {index} is {dtype_of(y)}{list(y.shape)}, not {dtype}{list(x.shape)}"
+        if not dtype.is_inexact:
+            if not np.array_equal(x, y):
+                return f"output {index} is {y}, not {x}"
+            continue
+        unit = slack * (max(rounding_unit(F32), rounding_unit(dtype)) if coarse else rounding_unit(dtype))
+        if unit not in moved:
+            draws = [[np.asarray(r) for r in draw] for draw in noisy_outputs(graph, inputs, unit)]
+            moved[unit] = spread(exact, draws)
+        reason = _too_far(x, y, _native(graph, inputs, index), dtype, unit, moved[unit][index])
+        if reason:
+            return f"output {index}: {reason}"
+    return ""
+
+
+def _computes_places(graph: Graph) -> bool:
+    return any(node.op.name in ("resize", "grid_sample") for node in graph)
+
+
+def _native(graph: Graph, inputs: Sequence[Any], index: int) -> Any:
+    return np.asarray(Interpreter(graph, NATIVE).run(inputs)[index]).astype(np.float64)
+
+
+def _too_far(exact: Any, y: Any, native: Any, dtype: DType, unit: float, moved: Any) -> str:
+    wide = y.astype(np.float64)
+    reason = special_values_differ(exact, wide)
+    if reason or not exact.size:
+        return reason
+    error = float(finite_error(exact, wide).max())
+    own = float(finite_error(exact, native).max())
+    size = float(np.where(np.isfinite(exact), np.abs(exact), 0).max())
+    allowed = max(tolerance_factor(dtype) * own, unit * size, float(np.max(moved)))
+    return f"off by {error:.3g} where {allowed:.3g} is allowed; {y} instead of {exact}" if error > allowed else ""
+
+
+def evaluate(model: onnx.ModelProto, inputs: Sequence[Any], *, optimise: bool = False) -> tuple[list[Any], bool]:
+    """The outputs, and whether ONNX Runtime gave them; ONNX's reference does where that has no kernel."""
+    try:
+        session = Session(model, optimise=optimise, threads=1)
+    except UsageError as error:
+        if NO_KERNEL not in str(error):
+            raise
+        names = [i.name for i in model.graph.input]
+        results = ReferenceEvaluator(model).run(None, dict(zip(names, inputs, strict=True)))
+        return [np.asarray(r) for r in results], False
+    return session.run(inputs), True
