@@ -23,7 +23,7 @@ from dragoman.ir.graph import Graph
 from dragoman.ir.interpreter import Interpreter, run
 from dragoman.ir.local import finite_error, rounding_unit, special_values_differ, tolerance_factor
 from dragoman.ir.noise import noisy_outputs, spread
-from dragoman.ir.types import F32, DType, dtype_of
+from dragoman.ir.types import F32, F64, DType, dtype_of
 
 SLACK = 8  # units of rounding
 NO_KERNEL = "Could not find an implementation"
@@ -83,3 +83,16 @@ def evaluate(model: onnx.ModelProto, inputs: Sequence[Any], *, optimise: bool = 
         results = ReferenceEvaluator(model).run(None, dict(zip(names, inputs, strict=True)))
         return [np.asarray(r) for r in results], False
     return session.run(inputs), True
+
+
+def unwitnessed(graph: Graph, opset: int) -> str:
+    """Why nobody can tell the value of a sample for which ONNX Runtime has no kernel; empty if somebody can."""
+    op: Any = next(iter(graph)).op
+    if graph.inputs and graph.inputs[0].type.dtype == F64:
+        if op.name == "conv_transpose" and op.groups > 1:
+            return "ONNX's reference fails on groups: it reshapes as if there were one"
+        if op.name == "grid_sample" and opset < 20:
+            return "ONNX's reference does not know the modes by their names before opset 20"
+    if op.name == "resize" and op.coordinates == "half_pixel_symmetric" and not graph.inputs[0].type.is_static:
+        return "a place lies exactly between two elements, and ONNX Runtime computes it in f32"
+    return ""

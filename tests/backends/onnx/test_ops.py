@@ -15,8 +15,7 @@ from dragoman.ir.errors import EmitRefused
 from dragoman.ir.graph import Graph
 from dragoman.ir.op import REGISTRY, Sample
 from dragoman.ir.samples import given_operands, random_operands, sample_graph, sample_seed
-from dragoman.ir.types import F64
-from tests.backends.onnx.judging import disagreement, evaluate
+from tests.backends.onnx.judging import disagreement, evaluate, unwitnessed
 
 load_tables()
 OPSETS = [opset for opset in (17, 18, 20, 21, 23) if opset < newest_opset()] + [newest_opset()]
@@ -54,17 +53,6 @@ def narrowed(sample: Sample) -> Sample | None:
         return None
     operands = (None if o is None else replace(o, type=o.type.replace("f64", "f32")) for o in sample.operands)
     return Sample(tuple(operands), sample.attributes)
-
-
-def unwitnessed(graph: Graph, opset: int) -> str:
-    """Why nobody can tell the value of a sample for which ONNX Runtime has no kernel; empty if somebody can."""
-    op: Any = next(iter(graph)).op
-    if graph.inputs and graph.inputs[0].type.dtype == F64:
-        if op.name == "conv_transpose" and op.groups > 1:
-            return "ONNX's reference fails on groups: it reshapes as if there were one"
-        if op.name == "grid_sample" and opset < 20:
-            return "ONNX's reference does not know the modes by their names before opset 20"
-    return ""
 
 
 @pytest.mark.parametrize("opset", OPSETS)
