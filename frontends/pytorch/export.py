@@ -28,7 +28,8 @@ from dragoman.frontends.pytorch.dynamic import Dynamic, Spec, example_sizes, rea
 from dragoman.frontends.pytorch.failures import explained
 from dragoman.frontends.pytorch.huggingface import register_caches
 from dragoman.frontends.pytorch.names import Leaf, bound_arguments, input_leaves
-from dragoman.frontends.pytorch.pinned import Judged, Placed, judge, users_frame
+from dragoman.frontends.pytorch.pinned import Judged, Placed, judge
+from dragoman.frontends.pytorch.provenance import frame_of_the_model
 from dragoman.frontends.pytorch.recurrent_shapes import typed_recurrence
 from dragoman.frontends.pytorch.symints import Symbols
 from dragoman.ir.errors import DimensionPinned, UsageError
@@ -188,10 +189,10 @@ def _lines_of_the_model() -> Iterator[None]:
     """Let torch note, for what it takes for granted about sizes, the model's own line instead of torch's."""
     original = ShapeEnv._get_user_frame
 
-    def frame_of_the_model(self: Any) -> Any:
-        return users_frame(inspect.currentframe()) or original(self)
+    def models_frame(self: Any) -> Any:
+        return frame_of_the_model(inspect.currentframe()) or original(self)
 
-    with _setting(ShapeEnv, "_get_user_frame", frame_of_the_model):
+    with _setting(ShapeEnv, "_get_user_frame", models_frame):
         yield
 
 

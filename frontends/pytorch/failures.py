@@ -6,7 +6,6 @@ Tells apart a model that cannot run on the example at all, one that decides by t
 from __future__ import annotations
 
 import linecache
-import sysconfig
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -14,11 +13,8 @@ from typing import Any
 import torch
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from dragoman.frontends.pytorch.provenance import is_users_file, user_line
+from dragoman.frontends.pytorch.provenance import is_models_file, user_line
 from dragoman.ir.errors import DragomanError, Unsupported, UsageError
-
-_OWN = __file__.rpartition("/")[0]
-_STANDARD = sysconfig.get_path("stdlib")
 
 
 def explained(
@@ -84,9 +80,3 @@ def users_line(trace: TracebackType | None) -> str:
             found = user_line(code.co_filename, trace.tb_lineno, text)
         trace = trace.tb_next
     return found
-
-
-def is_models_file(path: str) -> bool:
-    """Whether a file is neither torch's, nor Python's, nor ours."""
-    standard = path.startswith(_STANDARD) and "site-packages" not in path
-    return is_users_file(path) and not path.startswith(_OWN) and not standard

@@ -15,7 +15,7 @@ import sympy
 
 from dragoman.frontends.pytorch.conditions import Allowed, Condition, allowed, conjuncts, counterexample
 from dragoman.frontends.pytorch.dynamic import Spec
-from dragoman.frontends.pytorch.provenance import is_users_file, user_line
+from dragoman.frontends.pytorch.provenance import user_line
 from dragoman.frontends.pytorch.symints import Symbols
 from dragoman.ir.dims import UNBOUNDED, Dim, DimExpr, Symbol, floordiv, same, substitute, symbols
 from dragoman.ir.errors import DimensionPinned
@@ -233,10 +233,3 @@ def _line_of(environment: Any, symbol: Any) -> str:
     replaced = environment.replacements_slocs.get(symbol)
     lines = [line_of_guard(p) for p in ([*places, replaced] if replaced is not None else places)]
     return lines[0] if lines else "(torch kept no line for it)"
-
-
-def users_frame(frame: Any) -> Any:
-    """The innermost frame, from this one outwards, that is the model's own code; None if there is none."""
-    while frame is not None and not is_users_file(frame.f_code.co_filename):
-        frame = frame.f_back
-    return frame

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import sysconfig
 from functools import lru_cache
+from types import FrameType
 from typing import Any
 
 import torch
@@ -18,19 +20,38 @@ from dragoman.ir.provenance import Provenance, Source
 
 _FRAME = re.compile(r'File "([^"\n]+)", line (\d+)(?:, in [^\n]+)?(?:\n\s+([^\n]+))?')
 _TORCH = os.path.dirname(torch.__file__) + os.sep  # noqa: PTH120  (string prefixes are compared many thousand times)
+_TORCH_NN = os.path.join(_TORCH, "nn") + os.sep  # noqa: PTH118
+_EXPORT = os.path.join(_TORCH, "export") + os.sep  # noqa: PTH118
+_NOT_THE_MODEL = (_TORCH, "<", os.path.dirname(__file__) + os.sep)  # noqa: PTH120
+_STANDARD = sysconfig.get_path("stdlib") + os.sep
 _LONGEST_CODE = 120
 
 
-def is_users_file(path: str) -> bool:
-    """Whether a file belongs to the model rather than to torch or to generated code."""
-    return not path.startswith((_TORCH, "<"))
+@lru_cache(maxsize=4096)
+def is_models_file(path: str) -> bool:
+    """Whether a file belongs to the model rather than to torch, to Python, to us, or to generated code."""
+    standard = path.startswith(_STANDARD) and "site-packages" not in path
+    return not path.startswith(_NOT_THE_MODEL) and not standard
+
+
+def frame_of_the_model(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame, from this one outwards, of the model's own code, or of torch.nn where torch's is the model."""
+    inside_torch: FrameType | None = None
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if is_models_file(path):
+            break
+        if inside_torch is None and path.startswith(_TORCH_NN):
+            inside_torch = frame
+        frame = None if path.startswith(_EXPORT) and inside_torch is not None else frame.f_back
+    return frame or inside_torch
 
 
 @lru_cache(maxsize=4096)
 def line_of(stack: str) -> str:
     """`model.py:41  code` of the deepest user frame in a stack that torch recorded; empty if there is none."""
     for path, number, code in reversed(_FRAME.findall(stack)):
-        if is_users_file(path):
+        if is_models_file(path):
             return user_line(path, int(number), code)
     return ""
 

@@ -63,6 +63,7 @@ class SourceRunner:
         with ExitStack() as stack:
             stack.enter_context(torch.no_grad())
             stack.enter_context(_slow_path())
+            stack.enter_context(_plain_branches())
             if double:
                 stack.enter_context(_in_double())
             result = torch.func.functional_call(self._module, state, args, kwargs) if state else self._module(*args, **kwargs)
@@ -108,6 +109,21 @@ def _slow_path() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
+def _branch(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], operands: Any = ()) -> Any:
+    return true_fn(*operands) if bool(pred) else false_fn(*operands)
+
+
+@contextmanager
+def _plain_branches() -> Iterator[None]:
+    """torch.cond as Python's `if`, which is what it means: torch would compile both branches anew for each size."""
+    before = torch.cond
+    torch.cond = _branch
+    try:
+        yield
+    finally:
+        torch.cond = before
+
+
 @contextmanager
 def _in_double() -> Iterator[None]:
     before = torch.get_default_dtype()
@@ -143,9 +159,23 @@ class _WideFunctions(TorchFunctionMode):
 
 
 class _WideOperators(TorchDispatchMode):
-    """Widens what torch itself decides below its API."""
+    """Widens what torch itself decides below its API, in the bodies of its loops too."""
+
+    supports_higher_order_operators = True
 
     def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operator."""
-        args, kwargs = pytree.tree_map(lambda x: x if isinstance(x, Tensor) else _widened(x), (args, kwargs or {}))
+        args, kwargs = pytree.tree_map(self._argument, (args, kwargs or {}))
         return func(*args, **kwargs)
+
+    def _argument(self, x: Any) -> Any:
+        if isinstance(x, Tensor):
+            return x
+        if not callable(x):
+            return _widened(x)
+
+        def body(*operands: Any) -> Any:
+            with self:
+                return x(*operands)
+
+        return body
