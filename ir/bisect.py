@@ -24,7 +24,7 @@ from dragoman.ir.judge import judge, outputs_of, wide
 from dragoman.ir.local import rounding_unit, tile_maximum, tolerance_factor
 from dragoman.ir.noise import Noisy, noisy_outputs, spread
 from dragoman.ir.region import extract, free_values, producers
-from dragoman.ir.runner import Probing, Runner
+from dragoman.ir.runner import Runner, probing
 from dragoman.ir.text import show
 from dragoman.ir.types import F64, DType, dtype_of
 
@@ -41,9 +41,10 @@ def find_divergence(
 ) -> Divergence | None:
     """Where the import or the candidate goes wrong on these inputs; None if no node is wrong on its own inputs."""
     found = _in_import(graph, source, inputs, truth)
-    if found is None and isinstance(candidate, Probing):
-        found = _in_rewriting(graph, candidate.graph, inputs)
-        found = found or first_divergence(candidate.graph, inputs, partial(candidate.probe, inputs), "emission")
+    shown = probing(candidate)
+    if found is None and shown is not None:
+        found = _in_rewriting(graph, shown.graph, inputs)
+        found = found or first_divergence(shown.graph, inputs, partial(shown.probe, inputs), "emission")
     return None if found is None else replace(found, command=command)
 
 
@@ -56,9 +57,10 @@ def first_difference(
     source: Runner, inputs: Sequence[Any], reason: str, command: str = "", double: bool = False
 ) -> Divergence:
     """The first node of the imported graph that is not what the source computes, or the graph as a whole."""
+    shown = probing(source)
     found = None
-    if isinstance(source, Probing):
-        found = first_divergence(source.graph, inputs, partial(source.probe, inputs, double=double), "import")
+    if shown is not None:
+        found = first_divergence(shown.graph, inputs, partial(shown.probe, inputs, double=double), "import")
     return replace(found or Divergence("import", "the imported graph", "", "", "", reason), command=command)
 
 

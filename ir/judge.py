@@ -74,7 +74,7 @@ def judge(output: Output, oracle: Any, source: Any, candidate: Any) -> OutputFin
 def judge_draws(output: Output, draws: Sequence[tuple[Any, Any, Any]]) -> OutputFinding:
     """One output over several draws of one shape, errors pooled; a draw is (oracle, source, candidate)."""
     oracle, source, candidate = draws[0]
-    finding = OutputFinding(output.name, _type_text(source), draws=len(draws))
+    finding = OutputFinding(output.name, type_text(source), draws=len(draws))
     for _, s, c in draws:
         reason = _form_differs(s, c)
         if reason:
@@ -95,7 +95,8 @@ def wide(x: Any) -> Any:
     return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64, copy=False)
 
 
-def _type_text(x: Any) -> str:
+def type_text(x: Any) -> str:
+    """The type of an array as the IR writes it."""
     return f"{dtype_of(x)}[{','.join(map(str, np.shape(x)))}]"
 
 
@@ -152,6 +153,11 @@ def _classes(x: Any) -> Any:
     if np.iscomplexobj(x):
         return (~np.isfinite(x)).astype(np.int8)
     return np.isnan(x) * 1 + np.isposinf(x) * 2 + np.isneginf(x) * 3
+
+
+def special_counts(x: Any) -> tuple[int, ...]:
+    """How many NaN, +Inf and −Inf there are."""
+    return tuple(int(np.count_nonzero(_classes(x) == c)) for c in (1, 2, 3))
 
 
 def _special_place(oracle: Any, candidate: Any) -> tuple[int, ...]:
@@ -242,7 +248,7 @@ def summarise(oracle: Any, allowed_norm: float, allowed: Any) -> Summary:
     return Summary(
         norm=float(np.linalg.norm(np.abs(flat[finite]))),
         norm_bound=allowed_norm,
-        special=tuple(int(np.count_nonzero(_classes(flat) == c)) for c in (1, 2, 3)),
+        special=special_counts(flat),
         places=tuple(int(p) for p in places),
         values=tuple(describe_number(flat[p]) for p in places),
         bounds=tuple(float(allowed[p // TILE]) for p in places),

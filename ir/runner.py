@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from dragoman.ir.arithmetic import FLOAT64, NATIVE, Array
-from dragoman.ir.errors import UsageError
+from dragoman.ir.errors import DragomanError, UsageError
 from dragoman.ir.graph import Graph, Value
 from dragoman.ir.interpreter import Interpreter
 
@@ -63,6 +63,14 @@ class Probing(Protocol):
     def probe(self, inputs: Sequence[Array], values: Sequence[Value], double: bool = False) -> Mapping[Value, Array]:
         """What these values are in a run on these inputs; those it cannot tell are left out. `double` as in `run`."""
         ...
+
+
+def probing(runner: Runner) -> Probing | None:
+    """The runner, if it can show the values inside it here and now."""
+    try:
+        return runner if isinstance(runner, Probing) else None
+    except DragomanError:  # it could, had it been told of its graph
+        return None
 
 
 class GraphRunner:
