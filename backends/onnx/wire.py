@@ -263,10 +263,7 @@ def _placement(proto: onnx.TensorProto) -> Placement | None:
 
 @contextmanager
 def mapped(path: Path) -> Generator[Buffer]:
-    """The bytes of a file, mapped; an empty one as no bytes."""
+    """The bytes of a file, mapped for as long as anything looks at them; an empty one as no bytes."""
     with path.open("rb") as file:
-        if not path.stat().st_size:
-            yield b""
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield data
+        empty = path.stat().st_size == 0
+        yield b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

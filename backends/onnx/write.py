@@ -140,7 +140,10 @@ class Staging:
             mappings = FileMappings()
             with model.open("wb", buffering=1 << 20) as out:
                 wire.write_model(out, emission, placements, mappings)
-            _check_written(model, emission, placements)
+            try:
+                _check_written(model, emission, placements)
+            except Malformed as error:
+                raise OutputError(f"{self.path} was not written: the file does not read back: {error}") from error
             sizes = [p.stat().st_size for p in (model, data) if p is not None]
         self._staged = Saved(
             model,
@@ -207,14 +210,14 @@ class Staging:
                         _sync(path)
                 if staged.data is not None and data is not None:
                     staged.data.replace(data)
-                    _sync(parent)
+                    _sync_folder(parent)
                 staged.path.replace(self.path)
             except BaseException:
                 # While the model is still in the folder, nothing refers to the weights that were moved out of it.
                 if created and data is not None and staged.path.exists():
                     data.unlink(missing_ok=True)
                 raise
-            _sync(parent)
+            _sync_folder(parent)
             for name in outdated:
                 with suppress(OSError):
                     (parent / name).unlink()
@@ -254,6 +257,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _sync_folder(path: Path) -> None:
+    # Not every file system can; the renames are atomic with or without.
+    with suppress(OSError):
+        _sync(path)
+
+
 def count_nodes(graph: onnx.GraphProto) -> int:
     """Nodes of a graph and of all graphs within it."""
     total = 0
@@ -272,15 +281,15 @@ def _check_written(path: Path, emission: Emission, placements: dict[str, wire.Pl
     constants = {t.name for t in emission.skeleton.graph.initializer}
     weights = [f for f in found if f.name not in constants]
     if [n.name for n in graph.node] != [n.name for n in emission.skeleton.graph.node]:
-        raise Malformed(f"{path} does not read back as it was written: its nodes differ")
+        raise Malformed("its nodes differ")
     if [f.name for f in weights] != list(emission.weights):
-        raise Malformed(f"{path} does not read back as it was written: its weights differ")
+        raise Malformed("its weights differ")
     for f in weights:
         weight, placement = emission.weights[f.name], placements.get(f.name)
         length = f.placement.length if f.placement else f.inside
         described = (f.data_type, f.dims, f.placement, length)
         if described != (types.code(weight.dtype), tuple(weight.shape), placement, wire.stored(weight)):
-            raise Malformed(f"{path} does not read back as it was written: the weight {f.name!r} is {f}")
+            raise Malformed(f"the weight {f.name!r} is {f}")
         if placement and path.with_name(placement.location).stat().st_size < placement.offset + placement.length:
             raise Malformed(f"{placement.location} ends within the weight {f.name!r}")
 
