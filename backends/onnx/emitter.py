@@ -385,4 +385,5 @@ class Emitter:
 
 
 def _is_empty(type: TensorType) -> bool:
-    return type.is_static and any(d == 0 for d in type.shape)
+    # Of four-bit integers ONNX Runtime cannot even pass a constant on.
+    return type.is_static and any(d == 0 for d in type.shape) and type.dtype.bits != 4

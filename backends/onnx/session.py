@@ -24,6 +24,7 @@ from dragoman.ir.graph import Graph, Value
 from dragoman.ir.types import BF16, F8E4M3FN, F8E5M2, I4, U4, DType
 from dragoman.ir.weights import Array, Weight, pack_nibbles, unpack_nibbles
 
+_STRINGS = "tensor(string)"
 # Element types that NumPy gives no name to travel as bytes; ONNX Runtime's names for them, and ours.
 _AS_BYTES: dict[str, DType] = {
     "tensor(bfloat16)": BF16,
@@ -41,7 +42,7 @@ def runtime() -> Any:
 
 
 class Session:
-    """A model in ONNX Runtime on the CPU: a file, a ModelProto, or an emission, whose weights are lent and not copied.
+    """A model in ONNX Runtime on the CPU: a file, a ModelProto, or an emission, whose weights need no file.
 
     `graph` is the graph that was emitted: with it, the values inside the model can be probed.
     """
@@ -58,7 +59,7 @@ class Session:
         self._model = Path(model) if isinstance(model, str) else model
         self._optimise, self._threads = optimise, threads
         self._graph = graph
-        self._lent: list[Any] = []  # memory of weights that the runtime looks at
+        self._lent: list[Any] = []  # memory of weights that the runtime may look at
         self._probes: dict[tuple[str, ...], Any] = {}
         self._session = self._opened(self._source())
         self._inputs = self._session.get_inputs()
@@ -149,11 +150,11 @@ class Session:
         if len(inputs) != len(self._inputs):
             names = ", ".join(self.input_names)
             raise UsageError(f"the model takes {len(self._inputs)} inputs ({names}), got {len(inputs)}")
-        feeds = {
-            i.name: _ort_value(np.asarray(x, order="C"), _AS_BYTES.get(i.type))
-            for i, x in zip(self._inputs, inputs, strict=True)
-        }
+        given = {i.name: (i.type, np.asarray(x, order="C")) for i, x in zip(self._inputs, inputs, strict=True)}
         try:
+            if any(kind == _STRINGS for kind, _ in given.values()):
+                return session.run(None, {name: x for name, (_, x) in given.items()})
+            feeds = {name: _ort_value(x, _AS_BYTES.get(kind)) for name, (kind, x) in given.items()}
             results = session.run_with_ort_values(None, feeds)
         except Exception as error:
             raise UsageError(f"ONNX Runtime failed: {error}") from error
