@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dragoman.certificate import certificate_path, certify, write
 from dragoman.inputs import InputSpec
 from dragoman.ir.equivalence import Comparison, Verdict, compare, tally
 from dragoman.ir.errors import NotEquivalent, UsageError
@@ -122,7 +123,13 @@ def convert(
         if report.verdict is Verdict.DIFFERENT and not keep:
             raise NotEquivalent(f"{path} was not written: the result differs from the source\n{comparison}")
         with stages.stage("publish"):
+            certificate_path(path).unlink(missing_ok=True)  # it spoke of the file that is about to go
             report.files = staging.publish()
+    if comparison is not None and imported is not None:
+        with stages.stage("certify"):
+            options = {"to": to, "target": target, "opset": str(report.opset)}
+            report.certificate = certificate_path(path)
+            write(certify(model.spec, imported, report.files, comparison, options), report.certificate)
     return report
 
 

@@ -120,7 +120,8 @@ def load(
     located = locate(source, trust=trust)
     found = read_source(located, tuple(args), dict(kwargs or {}), dynamic, inputs, progress)
     imported, runner = found.imported, found.runner
-    model = Model(imported.graph, runner, located.spec, tuple(str(a) for a in imported.assumptions))
+    examples = tuple(runner.examples())
+    model = Model(imported.graph, runner, located.spec, tuple(str(a) for a in imported.assumptions), examples)
     model.seconds.update(imported.seconds)
     run_passes(model.graph, IMPORTED)
     return model

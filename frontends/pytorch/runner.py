@@ -49,6 +49,12 @@ class SourceRunner:
         self._changed = list(changed)  # inputs that the model writes to, and that go as outputs too
         self._doubled: dict[str, Tensor] | None = None
 
+    def examples(self) -> list[Array]:
+        """The arguments that the model was traced with, in the order of the graph's inputs."""
+        state = {**dict(self._module.named_buffers()), **dict(self._module.named_parameters())}
+        known = {n: x for n, x in self._inputs if isinstance(x, Tensor)}
+        return [to_numpy((state[n] if n in self._buffers else known[n]).detach()) for n in self._input_names]
+
     def run(self, inputs: Sequence[Array], double: bool = False) -> list[Array]:
         """The outputs for these inputs. Floating-point inputs are widened in double; integers and booleans never change."""
         given = {n: from_numpy(np.asarray(x)) for n, x in zip(self._input_names, inputs, strict=True)}
