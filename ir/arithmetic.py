@@ -4,8 +4,9 @@
 * `Native`: each node's operands and results have their declared types; half precision computes inside a node in f32.
 * `Field` (`dragoman.ir.field`): real numbers are residues; equality there is a proof over the reals.
 
-Integers, booleans and strings are plain NumPy arrays in all three, with their declared width. Semantics that only move
-elements go through `m.move(f, *arrays)`, where `f` is a NumPy function; it then holds for every representation.
+Integers, booleans and strings are plain NumPy arrays in all three, with their declared width; 4-bit ones compute in
+eight bits inside a node and wrap when they are stored. Semantics that only move elements go through
+`m.move(f, *arrays)`, where `f` is a NumPy function; it then holds for every representation.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from dragoman.ir.errors import Inexact as Inexact
-from dragoman.ir.types import BF16, F16, F32, DType
+from dragoman.ir.types import F32, U64, DType, dtype_of
 
 Array = Any  # a NumPy array, or the representation an arithmetic has of one
 Axes = Sequence[int] | int | None
@@ -54,7 +55,7 @@ class Arithmetic:
 
     def load(self, x: Array, dtype: DType) -> Array:
         """An operand as the semantics of one node get it."""
-        return x
+        return x.astype(_EIGHT_BITS[dtype.kind]) if dtype.bits == 4 else x
 
     def store(self, x: Array, dtype: DType) -> Array:
         """The result of one node's semantics, declared as `dtype`, as it is kept."""
@@ -140,7 +141,7 @@ class Arithmetic:
 
     def is_real(self, x: Array) -> bool:
         """Whether `x` holds real or complex numbers rather than integers, booleans or strings."""
-        return np.asarray(x).dtype.kind in "fcV"
+        return dtype_of(np.asarray(x)).is_inexact
 
     # ---- reductions --------------------------------------------------------------------------------
 
@@ -154,11 +155,13 @@ class Arithmetic:
 
     def max(self, x: Array, axes: Axes = None, keepdims: bool = False) -> Array:
         """Largest element over `axes`; the lowest value of the type over none."""
-        return np.max(x, axis=_axes(axes), keepdims=keepdims, initial=_lowest(x) if np.size(x) == 0 else np._NoValue)  # type: ignore[attr-defined]
+        start = {"initial": _lowest(x)} if np.size(x) == 0 else {}
+        return np.max(x, axis=_axes(axes), keepdims=keepdims, **start)
 
     def min(self, x: Array, axes: Axes = None, keepdims: bool = False) -> Array:
         """Smallest element over `axes`; the highest value of the type over none."""
-        return np.min(x, axis=_axes(axes), keepdims=keepdims, initial=_highest(x) if np.size(x) == 0 else np._NoValue)  # type: ignore[attr-defined]
+        start = {"initial": _highest(x)} if np.size(x) == 0 else {}
+        return np.min(x, axis=_axes(axes), keepdims=keepdims, **start)
 
     def cumsum(self, x: Array, axis: int) -> Array:
         """Running sums along `axis`, integers in their own width."""
@@ -207,14 +210,15 @@ class Native(Arithmetic):
 
     def load(self, x: Array, dtype: DType) -> Array:
         """Half and quarter precision compute in f32 inside a node."""
-        return x.astype(np.float32) if dtype.is_float and dtype.bits < F32.bits else x
+        return x.astype(np.float32) if dtype.is_float and dtype.bits < F32.bits else super().load(x, dtype)
 
     def cast(self, x: Array, dtype: DType) -> Array:
         """Also rounds to narrower floats."""
         x = super().cast(x, dtype)
-        return x.astype(np.float32) if dtype in (F16, BF16) else x
+        return x.astype(np.float32) if dtype.is_float and dtype.bits < F32.bits else x
 
 
+_EIGHT_BITS: dict[str, Any] = {"int": np.int8, "uint": np.uint8}
 FLOAT64 = Arithmetic()
 NATIVE = Native()
 
@@ -239,14 +243,19 @@ def _highest(x: Array) -> Any:
 
 
 def _truncate_to_integer(x: Any, dtype: DType) -> Any:
-    # Out-of-range floats wrap through int64 as on x86; NaN becomes the lowest value, without NumPy's warning.
-    with np.errstate(invalid="ignore"):
-        wide = np.trunc(x).astype(np.uint64 if dtype.name == "u64" else np.int64)
+    # What does not fit int64, NaN included, becomes its lowest value and then wraps, as on x86: spelled out, because
+    # NumPy leaves it to the processor.
+    whole = np.trunc(x)
+    fits = (whole >= -(2.0**63)) & (whole < 2.0**63)
+    wide = np.where(fits, np.where(fits, whole, 0).astype(np.int64), np.iinfo(np.int64).min)
+    if dtype == U64:
+        large = (whole >= 2.0**63) & (whole < 2.0**64)
+        return np.where(large, np.where(large, whole, 0).astype(np.uint64), wide.astype(np.uint64))
     return wide.astype(dtype.numpy)
 
 
 def _truncated_quotient(x: Any, y: Any) -> Any:
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         quotient = np.floor_divide(x, y)
         remainder = np.remainder(x, y)
     return quotient + ((remainder != 0) & ((np.less(x, 0)) != (np.less(y, 0)))).astype(quotient.dtype)
