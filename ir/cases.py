@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from dragoman.ir.dims import UNBOUNDED, Dim, Symbol, evaluate, parse_dim
-from dragoman.ir.errors import Malformed
+from dragoman.ir.dims import UNBOUNDED, Dim, DimExpr, Symbol, evaluate, parse_dim, symbols
+from dragoman.ir.errors import Malformed, UsageError
 from dragoman.ir.graph import Graph
-from dragoman.ir.interpreter import evaluate_type
+from dragoman.ir.interpreter import bind_shape, evaluate_type
 from dragoman.ir.roles import InputRole, Kind, index_range, input_roles
 from dragoman.ir.types import TensorType, parse_type
 
@@ -70,16 +70,41 @@ def plan_cases(graph: Graph, *, seeds: Sequence[int] = (0, 1), given: Sequence[S
     ones = {n: max(s.low, 1) for n, s in dynamic.items()}
     twos = {n: min(max(s.low + 1, 2), s.high) for n, s in dynamic.items()}
     first = seeds[0] if seeds else 0
+    # Rows of a batch are computed alike: where they are not given different numbers on purpose, one is enough.
+    one_row = {n: ones[n] if n in _batches(graph) else extent for n, extent in odd.items()}
     plan = [Case(odd, seed=first), Case(ones, seed=first), Case(twos, seed=first)]
-    plan += [Case(odd, style, first) for style in _styles(roles)]
-    plan += [Case(odd, seed=seed) for seed in seeds[1:]]
+    plan += [Case(odd if style in (Style.PADDED, Style.FAINT) else one_row, style, first) for style in _styles(roles)]
+    plan += [Case(one_row, seed=seed) for seed in seeds[1:]]
     if len(dynamic) > 1:
         plan += [Case({**odd, n: ones[n]}, seed=first) for n in sorted(dynamic)]
     bounded = sorted((n, s.high) for n, s in dynamic.items() if s.high < UNBOUNDED)
     plan += [Case({**ones, n: high}, seed=first, label=f"{n} at its maximum") for n, high in bounded]
     distinct = {(tuple(sorted(c.symbols.items())), c.style, c.seed): c for c in reversed(plan)}
     taken = [Case({}, Style.GIVEN, arrays=tuple(a), label=f"#{i + 1}" * (len(given) > 1)) for i, a in enumerate(given)]
-    return [*taken, *reversed(distinct.values())]
+    met = [sizes for arrays in given if (sizes := _sizes_of(graph, arrays)) is not None]
+    # Real arrays tell more than made-up ones of the same sizes.
+    return [*taken, *(c for c in reversed(distinct.values()) if c.symbols not in met or c != Case(c.symbols, seed=first))]
+
+
+def _sizes_of(graph: Graph, arrays: Sequence[Any]) -> Mapping[str, int] | None:
+    """The extents of symbols that arrays have; None where they do not fit, which is reported when they are run."""
+    sizes: dict[str, int] = {}
+    try:
+        for value, array in zip(graph.inputs, arrays, strict=True):
+            sizes = bind_shape(value.type, np.shape(array), sizes, value.name)
+    except (UsageError, ValueError):
+        return None
+    return sizes
+
+
+def _batches(graph: Graph) -> set[str]:
+    """Symbols that are the first extent of every dynamic input and stand nowhere else in the inputs."""
+    firsts, others = set[str](), set[str]()
+    for value in graph.inputs:
+        for axis, dim in enumerate(value.type.shape):
+            if isinstance(dim, DimExpr):
+                (firsts if axis == 0 else others).update(symbols(dim))
+    return firsts - others
 
 
 def _odd_size(symbol: Symbol, index: int) -> int:
