@@ -28,6 +28,7 @@ class Arithmetic:
     """What semantics may use: NumPy on float64. Subclasses change how real numbers are held."""
 
     name = "float64"
+    rounds = False  # whether values are rounded to their declared types
 
     # ---- representation --------------------------------------------------------------------------
 
@@ -203,6 +204,7 @@ class Native(Arithmetic):
     """Each node rounds to its declared types, as a framework running node by node does."""
 
     name = "native"
+    rounds = True
 
     def working(self, dtype: DType) -> np.dtype[Any]:
         """The declared type itself."""

@@ -18,6 +18,7 @@ from dragoman.ir.dims import Dim, DimExpr, Symbol, evaluate, substitute, symbols
 from dragoman.ir.errors import UsageError, VerifyError
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.types import DType, TensorType, dtype_of
+from dragoman.ir.weights import exact_values
 
 _Plan = list[tuple[Node, tuple[Value, ...]]]  # nodes in order, each with the values that are not needed after it
 
@@ -131,7 +132,8 @@ class Interpreter:
     def _get(self, value: Value) -> Array:
         found = self.values.get(value)
         if found is None and value.weight is not None:
-            return self.m.embed(value.weight.array(), value.type.dtype)
+            values = value.weight.array() if self.m.rounds else exact_values(value.weight)
+            return self.m.embed(values, value.type.dtype)
         if found is None:
             raise UsageError(f"{value} has no value yet")
         return found

@@ -200,11 +200,15 @@ class FrameworkWeight:
 
 @dataclass(frozen=True, eq=False)
 class ComputedWeight:
-    """A weight computed from others each time it is asked for, and not kept: a folded constant costs no memory."""
+    """A weight computed from others each time it is asked for, and not kept: a folded constant costs no memory.
+
+    `exact` gives the elements before they were rounded to `dtype`, where the computation was finer than that.
+    """
 
     dtype: DType
     shape: tuple[int, ...]
     compute: Callable[[], Array] = field(repr=False)
+    exact: Callable[[], Array] | None = field(default=None, repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -214,6 +218,13 @@ class ComputedWeight:
     def array(self) -> Array:
         """Compute the elements. Raises Malformed if they have another shape or dtype than declared."""
         return _checked(self.compute(), self.dtype, self.shape, "that is computed")
+
+
+def exact_values(weight: Weight) -> Array:
+    """The elements of a weight, unrounded where it knows them so: what a float64 reference computes with."""
+    if isinstance(weight, ComputedWeight) and weight.exact is not None:
+        return weight.exact()
+    return weight.array()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """Evaluating what depends on weights and constants only.
 
 A maximal constant region becomes one weight that is computed when it is written, in float64 and rounded once: no second
-copy of a model is ever held. Scalars become `constant` ops. What would grow (a broadcast constant) stays.
+copy of a model is ever held, and references compute with what it was before rounding. Scalars become `constant` ops. What would grow (a broadcast constant) stays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dragoman.ir.interpreter import Interpreter
 from dragoman.ir.ops.constant import Constant
 from dragoman.ir.region import extract, free_values, producers
 from dragoman.ir.types import TensorType
-from dragoman.ir.weights import ArrayWeight, ComputedWeight, Weight
+from dragoman.ir.weights import ComputedWeight, exact_values
 from dragoman.passes.manager import Context
 
 _EAGER = 4096  # bytes up to which a folded weight is computed at once: later passes look at small values
@@ -88,7 +88,7 @@ def _fold(graph: Graph, value: Value, constant: set[Node], replaced: list[tuple[
     assert node is not None
     if value.type.rank == 0 and value.type.dtype.kind != "string":
         builder = Builder(graph, before=node, provenance=node.provenance)
-        new = builder.const(_python_number(weight.array(), value.type), value.type.dtype)
+        new = builder.const(_python_number(exact_values(weight), value.type), value.type.dtype)
         assert new.producer is not None
         constant.add(new.producer)
     else:
@@ -106,16 +106,18 @@ def _python_number(array: Any, type: TensorType) -> Any:
     return np.asarray(array).astype(np.float64).item() if type.dtype.is_float else np.asarray(array).item()
 
 
-def _weight(nodes: Sequence[Node], inputs: Sequence[Value], value: Value) -> Weight:
+def _weight(nodes: Sequence[Node], inputs: Sequence[Value], value: Value) -> ComputedWeight:
     region = extract(nodes, inputs, [value])
     sources = [v.weight for v in inputs if v.weight is not None]
     shape = tuple(int(d) for d in value.type.shape if isinstance(d, int))
     dtype = value.type.dtype
 
-    def compute() -> Any:
-        (result,) = Interpreter(region, FLOAT64).run([w.array() for w in sources])
-        return np.asarray(result).astype(dtype.numpy)
+    def exact() -> Any:
+        (result,) = Interpreter(region, FLOAT64).run([exact_values(w) for w in sources])
+        return np.asarray(result)
 
     if _nbytes(value.type) <= _EAGER:
-        return ArrayWeight(compute())
-    return ComputedWeight(dtype, shape, compute)
+        known = exact()
+        rounded = known.astype(dtype.numpy)
+        return ComputedWeight(dtype, shape, lambda: rounded, lambda: known)
+    return ComputedWeight(dtype, shape, lambda: exact().astype(dtype.numpy), exact)

@@ -7,6 +7,7 @@ from typing import Any
 
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.interpreter import Interpreter
+from dragoman.ir.weights import exact_values
 from dragoman.passes.rewrite import Replacement
 
 
@@ -45,6 +46,6 @@ class Reference:
         if value is None:
             return False, None
         if value.weight is not None:
-            return True, self._interpreter.m.embed(value.weight.array(), value.type.dtype)
+            return True, self._interpreter.m.embed(exact_values(value.weight), value.type.dtype)
         found = self._values.get(value)
         return found is not None, found

@@ -167,7 +167,7 @@ def test_a_case_that_the_source_cannot_run_shows_nothing() -> None:
     assert report.verdict is Verdict.VERIFIED
     assert {s.reason for s in report.skipped} == {"the source does not run: ValueError: expects a batch"}
     assert all(s.name.startswith("batch=1, ") for s in report.skipped)
-    assert {c.symbols["batch"] for c in report.cases} == {2, 3}
+    assert {c.symbols["batch"] for c in report.cases} == {2, 3, 64}
 
 
 def test_nothing_run_is_inconclusive() -> None:
