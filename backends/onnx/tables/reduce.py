@@ -30,6 +30,10 @@ def reduced(e: Emitter, op_type: str, x: Value | str, axes: tuple[int, ...], kee
     return e.op(op_type, x, axes=axes, keepdims=int(keepdims))
 
 
+def _may_be_empty(x: Value, axes: tuple[int, ...]) -> bool:
+    return any(bounds(x.type.shape[axis])[0] <= 0 for axis in normal_axes(axes, x.type.rank))
+
+
 def _reduction(name: str, op_type: str) -> None:
     def accepts(node: Node, opset: int) -> str | None:
         operand = node.operands[0]
@@ -40,6 +44,8 @@ def _reduction(name: str, op_type: str) -> None:
         dtype = operand.type.dtype
         if types.computing_dtype(op_type, opset, dtype) is None:
             return f"ONNX opset {opset} has no {op_type} on {dtype}"
+        if name == "reduce_mean" and _may_be_empty(operand, op.axes):
+            return "ONNX Runtime's mean over no elements is 0"
         return None
 
     @emits(name, where=accepts)
@@ -64,7 +70,7 @@ def _logic(name: str, op_type: str) -> None:
         axes = normal_axes(op.axes, x.type.rank)
         if not axes:
             return x
-        if all(bounds(x.type.shape[axis])[0] > 0 for axis in axes):
+        if not _may_be_empty(x, axes):
             computing = BOOL if e.opset >= 20 else I32
             return e.cast_from(reduced(e, op_type, e.cast(x, computing), axes, op.keepdims), computing, BOOL)
         # Over nothing, ONNX Runtime refuses an extremum of booleans; counting knows the answer.
