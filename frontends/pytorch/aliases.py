@@ -10,11 +10,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch.fx import GraphModule, Interpreter, Node
 
+from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Value
 
 # Operators that change arguments without saying so in their schema: which ones, and the argument that turns it on.
@@ -25,11 +27,29 @@ _SECRET_WRITES: dict[str, tuple[int, tuple[int, ...]]] = {
 }
 
 
+# Operators in place that change what a tensor looks like, not what is in memory: they give a view.
+_RESHAPING = frozenset(
+    f"aten.{name}_.{overload}"
+    for name in ("detach", "t", "transpose", "squeeze", "unsqueeze", "swapaxes", "swapdims", "requires_grad")
+    for overload in ("default", "int", "dim", "dims")
+)
+# Operators that hand on their argument itself where they do nothing, though traces show a copy.
+_PASSING = frozenset(
+    f"aten.{name}.default" for name in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+)
+# Operators that copy what their fake tensors pretend to share.
+_COPIES = frozenset({"aten.lift_fresh_copy.default", "aten.clone.default"})
+
+
 @dataclass(slots=True, eq=False)
 class _Tensor:
-    """A tensor of written memory: the view it is, its value and the write after which that was computed."""
+    """A tensor of written memory: the view it is, its value and the write after which that was computed.
+
+    `storage` is what torch knows the memory by, `memory` what we do: a copy has the storage of its original in a trace.
+    """
 
     view: Node
+    storage: int
     memory: int
     parent: _Tensor | None
     value: Value
@@ -38,22 +58,33 @@ class _Tensor:
 
 def written_arguments(node: Node) -> tuple[int, ...]:
     """Positions of the tensor arguments that a node changes."""
-    target = node.target
-    if not isinstance(target, torch._ops.OpOverload):
+    switch, positions = _writes(node.target)
+    if not positions:
         return ()
-    secret = _SECRET_WRITES.get(str(target))
-    if secret is not None:
-        switch, written = secret
+    if switch is not None:
         on = node.args[switch] if len(node.args) > switch else node.kwargs.get("training", False)
-        return tuple(i for i in written if isinstance(node.args[i], Node)) if on else ()
-    if not target._schema.is_mutable:
-        return ()
+        if not on:
+            return ()
+    return tuple(i for i in positions if i < len(node.args) and isinstance(node.args[i], Node))
+
+
+@cache
+def _writes(target: Any) -> tuple[int | None, tuple[int, ...]]:
+    """The arguments that an operator writes to, and the argument that says whether it does."""
+    if not isinstance(target, torch._ops.OpOverload):
+        return None, ()
+    name = str(target)
+    if name in _SECRET_WRITES:
+        return _SECRET_WRITES[name]
+    if not target._schema.is_mutable or name in _RESHAPING:
+        return None, ()
     arguments = target._schema.arguments
-    return tuple(
-        i
-        for i, a in enumerate(arguments)
-        if a.alias_info is not None and a.alias_info.is_write and i < len(node.args) and isinstance(node.args[i], Node)
-    )
+    return None, tuple(i for i, a in enumerate(arguments) if a.alias_info is not None and a.alias_info.is_write)
+
+
+@cache
+def _passes(target: Any) -> bool:
+    return str(target) in _PASSING
 
 
 class Aliases:
@@ -73,6 +104,7 @@ class Aliases:
         self._written = {self._memory.of(a) for m in _inlined(module) for n in m.graph.nodes for a in _written_nodes(n)}
         self._tensors: dict[Node, _Tensor] = {}
         self._versions: dict[int, int] = {}
+        self._roots: dict[int, int] = {}  # how many tensors of a storage are no view of another
 
     def follows(self, node: Node) -> bool:
         """Whether a node's tensor lies in memory that the graph writes to."""
@@ -80,11 +112,16 @@ class Aliases:
 
     def add(self, node: Node, value: Value) -> None:
         """A node has been translated: remember its tensor with the one it is a view of."""
-        memory = self._memory.of(node)
-        version = self._versions.setdefault(memory, 0)
+        storage = self._memory.of(node)
         sources = (self._tensors.get(self._same.get(a, a)) for a in _sources(node))
-        parent = next((t for t in sources if t is not None and t.memory == memory), None)
-        self._tensors[node] = _Tensor(node, memory, parent, value, version)
+        parent = next((t for t in sources if t is not None and t.storage == storage), None)
+        if str(node.target) in _COPIES:
+            parent = None
+        elif parent is None:
+            self._roots[storage] = self._roots.get(storage, 0) + 1
+        memory = len(self._versions) if parent is None else parent.memory
+        version = self._versions.setdefault(memory, 0)
+        self._tensors[node] = _Tensor(node, storage, memory, parent, value, version)
 
     def share(self, node: Node, other: Node) -> None:
         """A node's tensor is the very tensor of another node: the result of an operator in place."""
@@ -98,6 +135,8 @@ class Aliases:
     def write(self, node: Node, value: Value) -> None:
         """A node's tensor has become `value`: so has the part of the memory that it is a view of."""
         chain = [self._tensors[node]]
+        if self._roots.get(chain[0].storage, 0) > 1:
+            raise Unsupported("it writes to memory that several inputs of the model share")
         while (parent := chain[-1].parent) is not None:
             chain.append(parent)
         before = [self._current(tensor) for tensor in chain]
@@ -163,6 +202,8 @@ class _Memory:
 
     def of(self, node: Node) -> int:
         """An identity of the memory; 0 for what is no tensor."""
+        while _passes(node.target) and isinstance(node.args[0], Node):
+            node = node.args[0]
         found = self._found.get(node)
         if found is None:
             found = self._found[node] = _storage(node.meta.get("val"))

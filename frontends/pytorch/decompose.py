@@ -55,7 +55,8 @@ class Expansions:
             given = iter(values)
             filled = [next(given) if _is_traced(leaf) else _constant(leaf) for leaf in leaves]
             args, kwargs = pytree.tree_unflatten(filled, spec)
-            return rule(*args, **kwargs)
+            result = rule(*(_plain(a) for a in args), **{k: _plain(v) for k, v in kwargs.items()})
+            return tuple(result) if isinstance(result, (tuple, list)) else result
 
         mode = detect_fake_mode(traced)
         with ExitStack() as stack:
@@ -95,6 +96,11 @@ def _constant(leaf: Any) -> Any:
     return leaf.meta.get("val") if isinstance(leaf, Node) else leaf
 
 
+def _plain(argument: Any) -> Any:
+    """A list of an exported graph, which may not be changed, as one that may."""
+    return [_plain(a) for a in argument] if isinstance(argument, list) else argument
+
+
 def _signature(leaf: Any) -> Any:
     value = _constant(leaf)
     if isinstance(value, torch.Tensor):
@@ -103,10 +109,8 @@ def _signature(leaf: Any) -> Any:
 
 
 def _rule(target: Any) -> Callable[..., Any] | None:
-    found = decomposition_table.get(target)
-    if found is not None:
-        return found
+    """What torch itself would do without a kernel; a Python rule of its table only where there is nothing composite."""
     composite = torch._C.DispatchKey.CompositeImplicitAutograd
     if composite in target.py_kernels or target.has_kernel_for_dispatch_key(composite):
         return target.decompose
-    return None
+    return decomposition_table.get(target)

@@ -35,7 +35,12 @@ from dragoman.frontends.pytorch.symints import Symbols
 from dragoman.ir.errors import DimensionPinned, UsageError
 
 _LOCK = threading.RLock()  # tracing changes torch's global settings for its duration
-_NOISE = ("torch.export", "torch.fx.experimental.symbolic_shapes", "torch._dynamo")
+_NOISE = (
+    "torch.export",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch._dynamo",
+    "torch._subclasses.fake_tensor",
+)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,11 @@ def explained(
     if isinstance(error, GuardOnDataDependentSymNode):
         return _data_dependent(error, line)
     text = _first_lines(error)
+    if type(error).__name__ in ("DataDependentOutputException", "DynamicOutputShapeException"):
+        return Unsupported(
+            f"the model needs the values of tensors while it is traced ({text})\n  {line}\n"
+            "Compute it from tensors only, or pass it in as an argument."
+        )
     if "is not a known type" in text or "Unsupported input type" in text:
         return Unsupported(
             f"the model takes or returns an object that torch cannot look into\n  {text}\n"

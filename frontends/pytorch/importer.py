@@ -28,6 +28,7 @@ from dragoman.frontends.pytorch.weights import weight_of
 from dragoman.ir.dims import DimExpr
 from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Graph, Value
+from dragoman.ir.types import F64
 from dragoman.ir.weights import Weight
 
 
@@ -187,7 +188,9 @@ class _Reader:
     def _as_value(self, output: Any) -> Value:
         if isinstance(output, Value):
             return output
-        if isinstance(output, (bool, int, float, DimExpr, Number)):
+        if isinstance(output, float) or (isinstance(output, Number) and output.kind == "float"):
+            return self._walker.scalar(output, F64)  # Python's own float
+        if isinstance(output, (bool, int, DimExpr, Number)):
             return self._walker.scalar(output)
         raise Unsupported(f"the model returns {type(output).__name__}, which is no tensor")
 

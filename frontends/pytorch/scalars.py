@@ -42,7 +42,7 @@ class Scalars:
         b = self._b
         if e in self.read:
             return self.read[e]
-        if e.is_Boolean or isinstance(e, sympy.logic.boolalg.BooleanAtom):
+        if isinstance(e, sympy.logic.boolalg.Boolean) and not isinstance(e, sympy.Symbol):  # a symbol may be either
             return self._condition(e)
         if e.is_Float:
             return b.const(float(e), F64)

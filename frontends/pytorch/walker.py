@@ -112,9 +112,9 @@ class Walker:
         """A tensor of rank 0 that is known now."""
         return self._builder.const(tensor.item(), from_torch(tensor.dtype))
 
-    def scalar(self, x: Any) -> Value:
-        """A number or size as a value of the dtype that torch gives it."""
-        return self._context.scalar(x, self._context.result_dtype(x))
+    def scalar(self, x: Any, dtype: DType | None = None) -> Value:
+        """A number or size as a value of a dtype, or of the one that torch gives it."""
+        return self._context.scalar(x, dtype or self._context.result_dtype(x))
 
     def _argument(self, x: Any) -> Any:
         """An argument as translations take it: values, dims, dtypes of the IR, lists of these."""
@@ -166,7 +166,9 @@ class Walker:
             return
         if not node.users and not written_arguments(node) and not isinstance(node.target, torch._ops.HigherOrderOperator):
             return
-        self._finish(node, self._translated(node, name))
+        result = self._translated(node, name)
+        self._check(node, result)
+        self._finish(node, result)
 
     def _pick(self, node: Node) -> None:
         whole, index = node.args
@@ -179,10 +181,10 @@ class Walker:
                 return
             parts = parts.outputs
         part = parts[index]
-        if part is None and isinstance(node.meta.get("val"), torch.Tensor):
+        if part is None and node.users and isinstance(node.meta.get("val"), torch.Tensor):
             source = self._builder.provenance.sources[0]
             self._job.refusals.add(Source(operator_of(whole), source.module, source.line), f"its result {index} is used")
-            part = _made_up(node, self._types(node))
+            part = self._made_up(node)
         self.bind(node, part)
 
     def _number(self, node: Node, name: str) -> Any:
@@ -207,35 +209,42 @@ class Walker:
 
     def _translated(self, node: Node, name: str) -> Any:
         """What the node's translation returns; values of the right types made up where there is none."""
-        types = self._types(node)
+        self._context.written = {}
         try:
             translation, in_place = self._find(node, name)
             if translation is None:
                 return self._expanded(node, name)
-            result = self._apply(translation, node, types)
+            result = self._apply(translation, node)
             if in_place:
                 first = node.args[0]
                 assert isinstance(first, Node)
                 return self._fitted(result, self.read(first).type)
             return result
-        except TypeRuleError as error:
-            raise InternalError(f"{self._place(node)}: {error}") from error
-        except Unsupported as refusal:
+        except (Unsupported, TypeRuleError) as refusal:
             self._job.refusals.add(self._builder.provenance.sources[0], str(refusal) if str(refusal) != name else "")
-            return _made_up(node, types)
+            return self._made_up(node)
+
+    def _made_up(self, node: Node) -> Any:
+        """Values that stand for the results of an operator without translation, so that the walk can go on."""
+        value = node.meta.get("val")
+        if not isinstance(value, (tuple, list)):
+            return Value(self.type_of(value)) if isinstance(value, torch.Tensor) else None
+        return tuple(Value(self.type_of(v)) if isinstance(v, torch.Tensor) else v for v in value)
 
     def _find(self, node: Node, name: str) -> tuple[Translation | None, bool]:
         """The translation of an operator, or that of its form which does not write in place."""
         found = translation_of(name)
-        if found is not None or not written_arguments(node):
+        if found is not None or not node.target._schema.is_mutable:  # type: ignore[union-attr]
             return found, False
         namespace, base, overload = name.split(".", 2)
-        functional = f"{namespace}.{base.removesuffix('_')}.{overload}"
-        return (translation_of(functional), True) if base.endswith("_") and not base.endswith("__") else (None, False)
+        if not base.endswith("_") or base.endswith("__"):
+            return None, False
+        return translation_of(f"{namespace}.{base[:-1]}.{overload}"), bool(written_arguments(node))
 
-    def _apply(self, translation: Translation, node: Node, types: tuple[TensorType, ...]) -> Any:
+    def _apply(self, translation: Translation, node: Node) -> Any:
         args = [self._argument(a) for a in node.args]
         kwargs = {k: self._argument(v) for k, v in node.kwargs.items() if k not in _DROPPED}
+        types = self._types(node)
         if self._autocast:
             args = self._autocasted(args, types)
         # Reading arguments may compute views again, so the context is set only now.
@@ -265,28 +274,41 @@ class Walker:
         if module is None:
             raise Unsupported(name)
         outputs = self.expanded(module, [self._argument(a) for a in self._job.expansions.operands(node)])
-        return outputs if isinstance(node.meta.get("val"), (tuple, list)) else outputs[0]
+        value = node.meta.get("val")
+        many = isinstance(value, (tuple, list))
+        for given, tensor in zip(outputs, value if many else [value], strict=True):
+            self._bind_sizes(given, tensor)
+        return outputs if many else outputs[0]
+
+    def _bind_sizes(self, given: Any, tensor: Any) -> None:
+        """Data-dependent sizes of a result as those that its decomposition found."""
+        if isinstance(given, Value) and isinstance(tensor, torch.Tensor):
+            for dim, size in zip(given.type.shape, tensor.shape, strict=True):
+                expression = size.node._expr if isinstance(size, torch.SymInt) else None
+                if expression is not None and expression.is_Symbol and self._job.dims.bound(expression) is None:
+                    self._job.dims.bind(expression, dim)
 
     def _finish(self, node: Node, result: Any) -> None:
-        self._check(node, result)
+        """Keep a node's result, and let what it has written reach its arguments."""
+        self._values[node] = tuple(result) if isinstance(result, list) else result
         written = written_arguments(node)
-        if not written:
-            self.bind(node, tuple(result) if isinstance(result, list) else result)
-            return
-        # The one argument that an operator in place changes is also its result.
-        changes = dict(self._context.written) or {written[0]: result}
+        alone = written == (0,) and isinstance(result, Value)  # its argument is also its result
+        changes: dict[int, Value] = dict(self._context.written) or ({0: result} if alone else {})
         for index, value in changes.items():
-            target = node.args[index]
-            assert isinstance(target, Node)
-            self.aliases.write(self._same.get(target, target), value)
-        self._values[node] = result
+            try:
+                self.aliases.write(self._argument_node(node, index), value)
+            except Unsupported as refusal:
+                self._job.refusals.add(self._builder.provenance.sources[0], str(refusal))
         if isinstance(result, Value) and self.aliases.follows(node):
-            if self._context.written:
-                self.aliases.add(node, result)
+            if alone:
+                self.aliases.share(node, self._argument_node(node, 0))
             else:
-                first = node.args[written[0]]
-                assert isinstance(first, Node)
-                self.aliases.share(node, self._same.get(first, first))
+                self.aliases.add(node, result)
+
+    def _argument_node(self, node: Node, index: int) -> Node:
+        found = node.args[index]
+        assert isinstance(found, Node)
+        return self._same.get(found, found)
 
     # ---- views -----------------------------------------------------------------------------------------
 
@@ -400,8 +422,3 @@ class _Inlined:
 
     outputs: list[Any]
 
-
-def _made_up(node: Node, types: Sequence[TensorType]) -> Any:
-    """Values that stand for the results of an operator without translation, so that the walk can go on."""
-    values = tuple(Value(t) for t in types)
-    return values if isinstance(node.meta.get("val"), (tuple, list)) else (values[0] if values else None)

@@ -9,6 +9,7 @@ from dragoman.frontends.pytorch.table.registry import translates
 from dragoman.frontends.pytorch.table.shape import axis_of, permuted
 from dragoman.ir.dims import Dim, product
 from dragoman.ir.graph import Value
+from dragoman.ir.types import BOOL
 
 
 @translates("aten.linear.default")
@@ -31,12 +32,12 @@ translates("aten.linalg_matmul.default")(matmul)
 
 def _blended(c: Context, added: Value, result: Value, beta: Scalar, alpha: Scalar) -> Value:
     """beta·added + alpha·result; with beta = 0 what is added does not count, NaN or not."""
-    b = c.b
+    b, dtype = c.b, result.type.dtype
     if alpha != 1:
-        result = c.scaled(b.mul, result, alpha)
+        result = c.scaled(b.mul, result, alpha, dtype=dtype)
     if beta == 0:
-        return result
-    return b.add(result, added if beta == 1 else c.scaled(b.mul, added, beta))
+        return c.broadcast(result, c.type.shape)
+    return b.add(result, added if beta == 1 else c.scaled(b.mul, added, beta, dtype=dtype))
 
 
 @translates(
@@ -57,13 +58,17 @@ def addbmm(c: Context, added: Value, x: Value, y: Value, beta: Scalar = 1, alpha
 def outer(c: Context, x: Value, y: Value) -> Value:
     """Each element of x with each of y."""
     a, d = c.promote(x, y)
-    return c.b.mul(c.b.reshape(a, shape=(a.type.size, 1)), d)
+    return (c.b.logical_and if a.type.dtype == BOOL else c.b.mul)(c.b.reshape(a, shape=(a.type.size, 1)), d)
 
 
 @translates("aten.addr.default")
 def addr(c: Context, added: Value, x: Value, y: Value, beta: Scalar = 1, alpha: Scalar = 1) -> Value:
-    """beta·added + alpha·outer product."""
-    return _blended(c, added, outer(c, x, y), beta, alpha)
+    """beta·added + alpha·outer product; of booleans, or and and."""
+    product = outer(c, x, y)
+    if product.type.dtype == BOOL:
+        product = product if alpha else c.full(product.type.shape, False, BOOL)
+        return c.b.logical_or(product, added) if beta else product
+    return _blended(c, added, product, beta, alpha)
 
 
 @translates("aten.vdot.default")
@@ -101,3 +106,32 @@ def tensordot(c: Context, x: Value, y: Value, dims_self: Sequence[int], dims_oth
     rows = c.reshape(permuted(c, x, [*left, *own]), (product(x.type.shape[a] for a in left), summed))
     columns = c.reshape(permuted(c, y, [*others, *right]), (summed, product(y.type.shape[a] for a in right)))
     return c.reshape(c.b.matmul(rows, columns), c.type.shape)
+
+
+@translates("aten._trilinear.default")
+def trilinear(
+    c: Context,
+    x: Value,
+    y: Value,
+    z: Value,
+    expand1: Sequence[int],
+    expand2: Sequence[int],
+    expand3: Sequence[int],
+    sumdim: Sequence[int],
+    unroll_dim: int = 1,
+) -> Value:
+    """Σ over axes of the product of three tensors, each given new axes first."""
+    wide = [_expanded(c, v, e) for v, e in ((x, expand1), (y, expand2), (z, expand3))]
+    letters = _LETTERS[: wide[0].type.rank]
+    kept = "".join(letter for axis, letter in enumerate(letters) if axis not in sumdim)
+    return c.b.einsum(*wide, equation=f"{letters},{letters},{letters}->{kept}")
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def _expanded(c: Context, x: Value, axes: Sequence[int]) -> Value:
+    shape = list(x.type.shape)
+    for axis in sorted(axes):
+        shape.insert(axis, 1)
+    return c.reshape(x, shape)

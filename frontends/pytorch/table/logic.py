@@ -5,14 +5,17 @@ from __future__ import annotations
 from dragoman.frontends.pytorch.context import Context, Operand
 from dragoman.frontends.pytorch.table.registry import translates
 from dragoman.ir.graph import Value
-from dragoman.ir.types import BOOL
+from dragoman.ir.types import BOOL, U8
 
 
 def _comparison(name: str, *operators: str) -> None:
     """A comparison of promoted operands."""
 
     def translate(c: Context, x: Operand, y: Operand) -> Value:
-        return getattr(c.b, name)(*c.promote(x, y))
+        a, d = c.promote(x, y)
+        if a.type.dtype == BOOL and "equal" != name != "not_equal":  # false is less than true
+            a, d = c.cast(a, U8), c.cast(d, U8)
+        return getattr(c.b, name)(a, d)
 
     translate.__name__, translate.__doc__ = name, f"{name}(x, y)."
     translates(*(f"aten.{o}.{kind}" for o in operators for kind in ("Tensor", "Scalar")))(translate)

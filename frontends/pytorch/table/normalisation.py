@@ -45,7 +45,11 @@ def _updated(c: Context, old: Value, new: Value, momentum: float) -> Value:
 
 
 def _unbiased(c: Context, x: Value, variance: Value) -> Value:
-    count: Dim = product(d for axis, d in enumerate(x.type.shape) if axis != 1)
+    return _bessel(c, variance, product(d for axis, d in enumerate(x.type.shape) if axis != 1))
+
+
+def _bessel(c: Context, variance: Value, count: Dim) -> Value:
+    """The variance of a sample from that of a population of `count`."""
     if isinstance(count, int):
         return c.b.mul(variance, count / (count - 1)) if count > 1 else variance
     b, dtype = c.b, variance.type.dtype
@@ -157,12 +161,17 @@ def instance_norm(
     eps: float,
     cudnn_enabled: bool = True,
 ) -> Value:
-    """Each channel of each element normalised by itself, or by running statistics."""
+    """Each channel of each element normalised by itself, or by running statistics, which using itself moves."""
     if not use_input_stats:
         assert running_mean is not None and running_var is not None
         return _normalised(c, x, weight, bias, running_mean, running_var, eps)
-    if running_mean is not None:
-        raise Unsupported("an instance norm that updates running statistics: call model.eval()")
+    if running_mean is not None and running_var is not None:
+        axes = tuple(range(2, x.type.rank))
+        count: Dim = product(x.type.shape[2:])
+        mean = c.b.reduce_mean(c.b.reduce_mean(x, axes=axes), axes=(0,))
+        spread = c.b.reduce_mean(_bessel(c, c.b.variance(x, axes=axes, correction=0), count), axes=(0,))
+        c.write(3, _updated(c, running_mean, mean, momentum))
+        c.write(4, _updated(c, running_var, spread, momentum))
     return c.b.instance_norm(x, weight, bias, epsilon=float(eps))
 
 

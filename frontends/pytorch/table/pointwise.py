@@ -119,21 +119,21 @@ minimum = translates("aten.minimum.default", "aten.min.other")(_extremum("minimu
 @translates("aten.fmax.default")
 def fmax(c: Context, x: Operand, y: Operand) -> Value:
     """The larger; the number where one is NaN."""
-    return _number_of(c, c.b.maximum, x, y)
+    return _number_of(c, maximum, x, y)
 
 
 @translates("aten.fmin.default")
 def fmin(c: Context, x: Operand, y: Operand) -> Value:
     """The smaller; the number where one is NaN."""
-    return _number_of(c, c.b.minimum, x, y)
+    return _number_of(c, minimum, x, y)
 
 
 def _number_of(c: Context, function: Callable[..., Value], x: Operand, y: Operand) -> Value:
     a, d = c.promote(x, y)
     if not a.type.dtype.is_float:
-        return function(a, d)
+        return function(c, a, d)
     b = c.b
-    return b.where(b.isnan(a), d, b.where(b.isnan(d), a, function(a, d)))
+    return b.where(b.isnan(a), d, b.where(b.isnan(d), a, function(c, a, d)))
 
 
 # ---- powers and functions --------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def signbit(c: Context, x: Value) -> Value:
 @translates("aten.square.default")
 def square(c: Context, x: Value) -> Value:
     """x·x."""
-    return c.b.square(x)
+    return c.b.square(c.cast(x, c.type.dtype))
 
 
 @translates("aten.positive.default")
@@ -336,8 +336,8 @@ def clamp(c: Context, x: Value, min: Operand | None = None, max: Operand | None 
     x = c.cast(x, dtype)
     if any(isinstance(v, (Value, DimExpr, Number)) for v in bounds):
         if min is not None:
-            x = c.b.maximum(x, c.value(min, dtype))
-        return x if max is None else c.b.minimum(x, c.value(max, dtype))
+            x = maximum(c, x, c.value(min, dtype))
+        return x if max is None else minimum(c, x, c.value(max, dtype))
     return c.b.clip(x, low=_bound(min, dtype), high=_bound(max, dtype))
 
 
@@ -392,8 +392,20 @@ def heaviside(c: Context, x: Value, values: Value) -> Value:
     b, (a, at_zero) = c.b, c.promote(x, values)
     dtype = a.type.dtype
     zero = c.scalar(0, dtype)
+    if dtype == BOOL:
+        return b.logical_or(a, at_zero)
     step = b.where(b.less(a, zero), zero, c.scalar(1, dtype))
     return b.where(b.equal(a, zero), at_zero, step)
+
+
+@translates("aten.angle.default")
+def angle(c: Context, x: Value) -> Value:
+    """0 for numbers from 0 on, π below; NaN stays."""
+    b, x = c.b, c.floating(x)
+    if x.type.dtype.is_complex:
+        raise Unsupported("angles of complex numbers")
+    turned = c.scaled(b.mul, c.cast(b.less(x, 0.0), x.type.dtype), math.pi)
+    return b.where(b.isnan(x), x, turned)
 
 
 # ---- choices ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dragoman.frontends.pytorch.context import Context
 from dragoman.frontends.pytorch.table.registry import translates
 from dragoman.frontends.pytorch.table.shape import axis_of, sliced
-from dragoman.ir.dims import Dim
+from dragoman.ir.dims import Dim, floordiv
 from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Value
 from dragoman.ir.types import BOOL, F32, I64, DType
@@ -359,6 +359,31 @@ def argsort(c: Context, x: Value, dim: int = -1, descending: bool = False) -> Va
 def argsort_stable(c: Context, x: Value, stable: bool, dim: int = -1, descending: bool = False) -> Value:
     """The same."""
     return sort(c, x, dim, descending)[1]
+
+
+@translates("aten.median.default")
+def median_all(c: Context, x: Value) -> Value:
+    """The lower median of everything; NaN where there is one."""
+    flat = c.reshape(x, (x.type.size,))
+    return c.reshape(median(c, flat, 0)[0], ())
+
+
+@translates("aten.median.dim")
+def median(c: Context, x: Value, dim: int, keepdim: bool = False) -> tuple[Value, Value]:
+    """The lower median along an axis, and where it was; NaN where there is one."""
+    if x.type.rank == 0:
+        return x, c.b.const(0, I64)
+    b, axis = c.b, axis_of(x, dim)
+    extent = x.type.shape[axis]
+    ordered, places = b.sort(x, axis=axis)
+    middle = floordiv(extent - 1, 2)
+    parts = [sliced(c, v, axis, middle, middle + 1) for v in (ordered, places)]
+    if x.type.dtype.is_float:  # NaN is above all numbers
+        last = [sliced(c, v, axis, extent - 1, extent) for v in (ordered, places)]
+        missing = b.isnan(last[0])
+        parts = [b.where(missing, whole, part) for whole, part in zip(last, parts, strict=True)]
+    shape = tuple(1 if a == axis else d for a, d in enumerate(x.type.shape) if keepdim or a != axis)
+    return c.reshape(parts[0], shape), c.reshape(parts[1], shape)
 
 
 @translates("aten.msort.default")

@@ -197,6 +197,14 @@ def _along(c: Context, x: Value, dim: int, index: Value, updates: Value, reducti
     return permuted(c, moved, back)
 
 
+@translates("aten.put.default")
+def put(c: Context, x: Value, index: Value, source: Value, accumulate: bool = False) -> Value:
+    """x with source at places of the flattened tensor."""
+    flat, places, updates = (c.reshape(v, (v.type.size,)) for v in (x, integers(c, index), source))
+    written = c.b.scatter_elements(flat, places, updates, axis=0, reduction="add" if accumulate else "none")
+    return c.reshape(written, x.type.shape)
+
+
 @translates("aten.masked_scatter.default")
 def masked_scatter(c: Context, x: Value, mask: Value, source: Value) -> Value:
     """The elements where the mask holds replaced by those of the source, in order."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch.fx import Node
+
 from dragoman.frontends.pytorch.context import Context, Number, Scalar
 from dragoman.frontends.pytorch.table.registry import translates
 from dragoman.ir.dims import Dim, DimExpr, bounds, floordiv, same
@@ -367,3 +369,20 @@ def unfold(c: Context, x: Value, dimension: int, size: int, step: int) -> Value:
     order = [a for a in range(rank + 1) if a != axis + 1]
     return permuted(c, taken, [*order, axis + 1])
 
+
+
+@translates("aten.as_strided.default", "aten.as_strided_copy.default")
+def as_strided(
+    c: Context, x: Value, size: Sequence[Dim], stride: Sequence[Dim], storage_offset: Dim | None = None
+) -> Value:
+    """Elements of the flattened tensor at offset + Σ index·stride; x must be laid out in order from its memory's start."""
+    source = c.node.args[0] if c.node is not None else None
+    memory = source.meta.get("val") if isinstance(source, Node) else None
+    if memory is None or not memory.is_contiguous() or memory.storage_offset() != 0:
+        raise Unsupported("as_strided of a tensor that is not laid out in order")
+    b = c.b
+    places = c.full((1,) * len(size), storage_offset or 0, I64)
+    for axis, (extent, step) in enumerate(zip(size, stride, strict=True)):
+        row = b.mul(b.iota(size=extent, dtype=I64), c.scalar(step, I64))
+        places = b.add(places, b.reshape(row, shape=tuple(extent if a == axis else 1 for a in range(len(size)))))
+    return b.take(c.reshape(x, (x.type.size,)), c.broadcast(places, size), axis=0)
