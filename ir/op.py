@@ -21,12 +21,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
-import numpy as np
-
 from dragoman.ir.arithmetic import Arithmetic, Array
-from dragoman.ir.dims import DimExpr, substitute, symbols
+from dragoman.ir.attributes import brief, declared, exactly, plain, regions, substituted, symbolic
+from dragoman.ir.dims import symbols
 from dragoman.ir.errors import TypeRuleError
-from dragoman.ir.types import DType, Shape, TensorType
+from dragoman.ir.types import Shape, TensorType
 
 if TYPE_CHECKING:
     from dragoman.ir.graph import Graph
@@ -131,7 +130,7 @@ class Op:
     name: ClassVar[str]
     signature: ClassVar[Signature]
     _fields: ClassVar[tuple[tuple[str, Any], ...]] = ()  # names and defaults of the attributes
-    _floats: ClassVar[frozenset[str]] = frozenset()  # those annotated as floats
+    _annotations: ClassVar[Mapping[str, str]] = {}
     returns_one: ClassVar[bool] = True  # the type rule returns one type, not a tuple: a builder method returns a value
 
     # Traits, given as class keywords.
@@ -155,7 +154,7 @@ class Op:
             setattr(cls, trait, value)
         dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
         cls._fields = tuple((f.name, f.default) for f in dataclasses.fields(cls))  # type: ignore[arg-type]
-        cls._floats = frozenset(f.name for f in dataclasses.fields(cls) if _holds_floats(str(f.type)))  # type: ignore[arg-type]
+        cls._annotations = {f.name: str(f.type) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if name is None:
             return  # an abstract base shared by a family, or a terminator
         if name in REGISTRY:
@@ -168,9 +167,9 @@ class Op:
     def __post_init__(self) -> None:
         for name, _ in self._fields:
             given = getattr(self, name)
-            plain = _plain(given, name in self._floats)
-            if plain is not given:
-                object.__setattr__(self, name, plain)
+            kept = declared(name, plain(given), self._annotations[name])
+            if kept is not given:
+                object.__setattr__(self, name, kept)
 
     # Unlike the dataclass's own, this equality knows 0.0 from -0.0 and 1 from True, and NaN equals itself.
 
@@ -186,7 +185,7 @@ class Op:
 
     @cached_property
     def _identity(self) -> tuple[Any, ...]:
-        return tuple(_exactly(getattr(self, name)) for name, _ in self._fields)
+        return tuple(exactly(getattr(self, name)) for name, _ in self._fields)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name, _ in self._fields}  # a cached hash is of no use elsewhere
@@ -205,14 +204,14 @@ class Op:
         """Names and values of the attributes that differ from their defaults."""
         for name, default in self._fields:
             value = getattr(self, name)
-            if value is default or (default is not dataclasses.MISSING and _exactly(value) == _exactly(default)):
+            if value is default or (default is not dataclasses.MISSING and exactly(value) == exactly(default)):
                 continue
             yield name, value
 
     @cached_property
     def regions(self) -> tuple[Graph, ...]:
         """The sub-graphs among the attributes, alone or in tuples."""
-        return tuple(_regions(getattr(self, name) for name, _ in self._fields)) if self._fields else ()
+        return tuple(regions(getattr(self, name) for name, _ in self._fields)) if self._fields else ()
 
     def with_attributes(self, **changes: Any) -> Op:
         """The same op with some attributes changed."""
@@ -229,14 +228,14 @@ class Op:
 
     @cached_property
     def _symbols(self) -> frozenset[str]:
-        dims = (d for name, _ in self._fields for d in _dims(getattr(self, name)))
+        dims = (d for name, _ in self._fields for d in symbolic(getattr(self, name)))
         return frozenset(symbol for d in dims for symbol in symbols(d))
 
     def substitute(self, values: Mapping[str, Any]) -> Op:
         """This op with symbols in its attributes replaced."""
         if not self._symbols:
             return self
-        changes = {n: new for n, v in self.attributes() if (new := _substituted(v, values)) is not v}
+        changes = {n: new for n, v in self.attributes() if (new := substituted(v, values)) is not v}
         return self.with_attributes(**changes) if changes else self
 
     def result_types(self, operands: tuple[TensorType | None, ...]) -> tuple[TensorType, ...]:
@@ -259,7 +258,7 @@ class Op:
 
     def describe(self, operands: tuple[TensorType | None, ...]) -> str:
         """The op as it stands in an error: `conv(f32[1,3,8,8], f32[4,3,3,3]) {groups=2}`."""
-        attributes = ", ".join(f"{n}={_brief(v)}" for n, v in self.attributes())
+        attributes = ", ".join(f"{n}={brief(v)}" for n, v in self.attributes())
         listed = ", ".join("_" if t is None else str(t) for t in operands)
         return f"{self.name}({listed})" + (f" {{{attributes}}}" if attributes else "")
 
@@ -281,81 +280,6 @@ def _returns_one(cls: type[Op]) -> bool:
     if not str(returned).startswith("tuple["):
         raise TypeError(f"{cls.__name__}.infer must be annotated to return TensorType or tuple[TensorType, ...]")
     return False
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, tuple) and not _is_region(value):
-        text = f"({', '.join(_brief(v) for v in value)})"
-    else:
-        text = "<graph>" if _is_region(value) else str(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
-_LONGEST = 100  # characters of an attribute in an error
-
-
-# ---- attribute values -----------------------------------------------------------------------------------
-
-_SIMPLE = frozenset({int, float, bool, str, complex, type(None), DType, DimExpr})
-
-
-def _holds_floats(annotation: str) -> bool:
-    return "float" in annotation and not any(other in annotation for other in ("int", "complex", "str"))
-
-
-def _plain(value: Any, floats: bool) -> Any:
-    """An attribute as it is kept: no NumPy scalars, no lists, and 1 as 1.0 where a float is declared."""
-    kind = type(value)
-    if kind in _SIMPLE:
-        return float(value) if floats and kind is int else value
-    if isinstance(value, np.generic):
-        return _plain(value.item(), floats)
-    if isinstance(value, (tuple, list)):
-        items = tuple(_plain(v, floats) for v in value)
-        unchanged = kind is tuple and all(new is old for new, old in zip(items, value, strict=True))
-        return value if unchanged else items
-    if kind.__hash__ is None:
-        raise TypeRuleError(f"an attribute cannot be a {kind.__name__}: {_brief(value)}")
-    return value
-
-
-def _exactly(value: Any) -> Any:
-    """A key under which only values that are the same in every respect are equal."""
-    kind = type(value)
-    if kind is tuple:
-        return tuple(_exactly(v) for v in value)
-    return (kind, repr(value)) if kind in (float, bool, complex) else value
-
-
-def _is_region(value: Any) -> bool:
-    from dragoman.ir.graph import Graph
-
-    return isinstance(value, Graph)
-
-
-def _regions(values: Iterable[Any]) -> Iterator[Graph]:
-    for value in values:
-        if isinstance(value, tuple):
-            yield from _regions(value)
-        elif type(value) not in _SIMPLE and _is_region(value):
-            yield value
-
-
-def _dims(value: Any) -> Iterator[DimExpr]:
-    if isinstance(value, DimExpr):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _dims(item)
-
-
-def _substituted(value: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(value, DimExpr):
-        return substitute(value, values)
-    if isinstance(value, tuple):
-        items = tuple(_substituted(v, values) for v in value)
-        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
-    return value
 
 
 # ---- what type rules say ------------------------------------------------------------------------------
