@@ -1,14 +1,14 @@
-"""Elements by their rank: medians, the k-th smallest, the most frequent. Ties are given to the first place of the order."""
+"""Elements by their rank: medians of numbers, the k-th smallest, the most frequent. Ties are given to the first place of the order."""
 
 from __future__ import annotations
 
 from dragoman.frontends.pytorch.context import Context
+from dragoman.frontends.pytorch.table.reduction import median
 from dragoman.frontends.pytorch.table.registry import translates
 from dragoman.frontends.pytorch.table.shape import axis_of, sliced
-from dragoman.ir.dims import Dim, floordiv
-from dragoman.ir.errors import Unsupported
+from dragoman.ir.dims import Dim
 from dragoman.ir.graph import Value
-from dragoman.ir.types import BOOL, I64, TensorType, U8
+from dragoman.ir.types import BOOL, I64, U8
 
 _Pair = tuple[Value, Value]
 
@@ -39,33 +39,11 @@ def kthvalue(c: Context, x: Value, k: Dim, dim: int = -1, keepdim: bool = False)
     return _one(c, values, axis, k - 1, keepdim), _one(c, places, axis, k - 1, keepdim)
 
 
-@translates("aten.median.dim")
-def median_dim(c: Context, x: Value, dim: int, keepdim: bool = False) -> _Pair:
-    """The lower of the middle elements; the first NaN where there is one."""
-    if x.type.rank == 0:
-        return _scalar_pair(c, x)
-    axis = axis_of(x, dim)
-    count = x.type.shape[axis]
-    values, places = kthvalue(c, x, floordiv(count + 1, 2), dim, keepdim)
-    if not x.type.dtype.is_float:
-        return values, places
-    b, nan = c.b, c.b.isnan(x)
-    poisoned = b.reduce_any(nan, axes=(axis,), keepdims=keepdim)
-    first = b.argmax(c.cast(nan, U8), axis=axis, keepdims=keepdim)
-    return b.where(poisoned, b.const(float("nan"), x.type.dtype), values), b.where(poisoned, first, places)
-
-
-@translates("aten.median.default")
-def median(c: Context, x: Value) -> Value:
-    """The lower of the middle elements of all."""
-    return median_dim(c, c.reshape(x, (x.type.size,)), 0)[0]
-
-
 @translates("aten.nanmedian.dim")
 def nanmedian_dim(c: Context, x: Value, dim: int, keepdim: bool = False) -> _Pair:
     """The same of the elements that are numbers; NaN where none is."""
     if x.type.rank == 0 or not x.type.dtype.is_float:
-        return median_dim(c, x, dim, keepdim)
+        return median(c, x, dim, keepdim)
     axis, b = axis_of(x, dim), c.b
     values, places = _sorted(c, x, axis)
     numbers = b.reduce_sum(c.cast(b.logical_not(b.isnan(x)), I64), axes=(axis,), keepdims=True)
@@ -89,17 +67,14 @@ def mode(c: Context, x: Value, dim: int = -1, keepdim: bool = False) -> _Pair:
     if x.type.rank == 0:
         return _scalar_pair(c, x)
     axis, b = axis_of(x, dim), c.b
-    if x.type.dtype.is_float:
-        raise Unsupported("the mode of floats, where torch counts NaN in an order of its own")
     values, places = _sorted(c, x, axis)
-    rank = x.type.rank
     column = c.reshape(values, (*x.type.shape[: axis + 1], 1, *x.type.shape[axis + 1 :]))
     row = c.reshape(values, (*x.type.shape[:axis], 1, *x.type.shape[axis:]))
-    counts = b.reduce_sum(c.cast(b.equal(column, row), I64), axes=(axis + 1,))
+    # NaN equals nothing, yet is there once.
+    counts = b.maximum(b.reduce_sum(c.cast(b.equal(column, row), I64), axes=(axis + 1,)), 1)
     best = b.argmax(counts, axis=axis, keepdims=True)
     last = b.sub(b.add(best, b.take_along_axis(counts, best, axis=axis)), b.const(1, I64))
     picked = [c.cast(b.take_along_axis(values, best, axis=axis), x.type.dtype), b.take_along_axis(places, last, axis=axis)]
     if not keepdim:
-        picked = [c.reshape(v, TensorType(v.type.dtype, v.type.shape[:axis] + v.type.shape[axis + 1 :]).shape) for v in picked]
-    assert picked[0].type.rank == rank - (not keepdim)
+        picked = [c.reshape(v, (*v.type.shape[:axis], *v.type.shape[axis + 1 :])) for v in picked]
     return picked[0], picked[1]

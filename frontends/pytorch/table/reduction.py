@@ -11,7 +11,7 @@ from dragoman.frontends.pytorch.table.shape import axis_of, sliced
 from dragoman.ir.dims import Dim, floordiv
 from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Value
-from dragoman.ir.types import BOOL, F32, I64, DType
+from dragoman.ir.types import BOOL, F32, I64, U8, DType
 
 Dims = Sequence[int] | int | None
 
@@ -370,7 +370,7 @@ def median_all(c: Context, x: Value) -> Value:
 
 @translates("aten.median.dim")
 def median(c: Context, x: Value, dim: int, keepdim: bool = False) -> tuple[Value, Value]:
-    """The lower median along an axis, and where it was; NaN where there is one."""
+    """The lower median along an axis, and where it was; the first NaN where there is one."""
     if x.type.rank == 0:
         return x, c.b.const(0, I64)
     b, axis = c.b, axis_of(x, dim)
@@ -378,10 +378,11 @@ def median(c: Context, x: Value, dim: int, keepdim: bool = False) -> tuple[Value
     ordered, places = b.sort(x, axis=axis)
     middle = floordiv(extent - 1, 2)
     parts = [sliced(c, v, axis, middle, middle + 1) for v in (ordered, places)]
-    if x.type.dtype.is_float:  # NaN is above all numbers
-        last = [sliced(c, v, axis, extent - 1, extent) for v in (ordered, places)]
-        missing = b.isnan(last[0])
-        parts = [b.where(missing, whole, part) for whole, part in zip(last, parts, strict=True)]
+    if x.type.dtype.is_float:
+        nan = b.isnan(x)
+        poisoned = b.reduce_any(nan, axes=(axis,), keepdims=True)
+        first = b.argmax(c.cast(nan, U8), axis=axis, keepdims=True)
+        parts = [b.where(poisoned, v, part) for v, part in zip((float("nan"), first), parts, strict=True)]
     shape = tuple(1 if a == axis else d for a, d in enumerate(x.type.shape) if keepdim or a != axis)
     return c.reshape(parts[0], shape), c.reshape(parts[1], shape)
 
