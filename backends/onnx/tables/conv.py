@@ -52,8 +52,8 @@ def conv(e: Emitter, node: Node, x: Value, w: Value, bias: Value | None = None) 
 
 def _takes_transpose(node: Node, opset: int) -> str | None:
     op: Any = node.op
-    if any(extra >= max(s, d) for extra, s, d in zip(op.output_padding, op.strides, op.dilations, strict=True)):
-        return "output_padding must be smaller than stride or dilation in ONNX"
+    if any(extra >= stride for extra, stride in zip(op.output_padding, op.strides, strict=True)):
+        return "ONNX Runtime takes an output_padding only below the stride"
     return requires("ConvTranspose")(node, opset)
 
 

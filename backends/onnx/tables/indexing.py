@@ -96,6 +96,8 @@ def topk(e: Emitter, node: Node, x: Value) -> Sequence[str]:
 def _takes_one_hot(node: Node, opset: int) -> str | None:
     operand = node.operands[0]
     assert operand is not None
+    if not operand.type.rank:
+        return "OneHot of a scalar"
     pair = (operand.type.dtype, node.result.type.dtype)
     # Of all the pairs ONNX permits, those for which ONNX Runtime has a kernel with an i64 depth.
     return None if pair in ((I64, I64), (I64, F32)) else f"ONNX Runtime has no OneHot from {pair[0]} to {pair[1]}"
