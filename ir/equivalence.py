@@ -36,7 +36,7 @@ from dragoman.ir.findings import (
 from dragoman.ir.graph import Graph
 from dragoman.ir.judge import Output, judge, judge_draws, outputs_of, wide
 from dragoman.ir.local import rounding_unit, tolerance_factor
-from dragoman.ir.noise import most_amplifying, noisy_outputs, spread
+from dragoman.ir.noise import most_amplifying, noisy_outputs, profile, spread
 from dragoman.ir.roles import InputRole, input_roles
 from dragoman.ir.runner import GraphRunner, Named, Probing, Runner, check_inputs
 from dragoman.ir.types import dtype_of
@@ -118,13 +118,16 @@ class _Session:
     conditioning: str = ""
     divergence: Divergence | None = None
     oracle: str = ""
+    first: tuple[Sequence[Any], Sequence[Any], Sequence[Any]] | None = None  # inputs, oracle, source of the first case
+    calibration: list[float] | None = None
 
     def __post_init__(self) -> None:
         self.started = time.perf_counter()
         self.roles: tuple[InputRole, ...] = input_roles(self.graph)
         self.outputs: list[Output] = outputs_of(self.graph)
         self.interpreter = GraphRunner(self.graph)
-        self.per_element = 0.0  # seconds, of the slowest case so far
+        self.per_element = 0.0  # seconds, in the largest case so far
+        self.largest = 0
 
     # ---- cases ---------------------------------------------------------------------------------------
 
@@ -145,6 +148,7 @@ class _Session:
             self.skipped.append(Skipped(str(case), f"the source does not run: {_first_line(error)}"))
             return
         finding = self._finding(case, inputs)
+        self.first = self.first or (inputs, truth, own)
         try:
             got = _copied(self.candidate.run(_copied(inputs)))
         except MemoryError:
@@ -154,9 +158,9 @@ class _Session:
             finding = replace(finding, failure=_first_line(error))
             self._differs(case, f"the candidate fails where the source runs: {finding.failure}")
         else:
+            self._learn_speed(case, time.perf_counter() - started)
             finding = replace(finding, outputs=self._judged(case, inputs, truth, own, got))
         self.found.append(replace(finding, seconds=time.perf_counter() - started))
-        self._learn_speed(case, inputs, started)
 
     def _against(self, case: Case) -> str:
         if self.different:
@@ -174,10 +178,11 @@ class _Session:
             f"would take about {expected:.1f} s, {max(left, 0):.1f} s of the budget are left" if expected > left else ""
         )
 
-    def _learn_speed(self, case: Case, inputs: Sequence[Any], started: float) -> None:
-        if case.style is not Style.GIVEN:
-            size = max(elements(self.graph, case.symbols), 1)
-            self.per_element = max(self.per_element, (time.perf_counter() - started) / max(size, 100_000))
+    def _learn_speed(self, case: Case, seconds: float) -> None:
+        size = 0 if case.style is Style.GIVEN else elements(self.graph, case.symbols)
+        if size > self.largest:
+            self.largest = size
+            self.per_element = seconds / max(size, 100_000)  # below that it is the fixed cost of a run
 
     def _finding(self, case: Case, inputs: Sequence[Any]) -> CaseFinding:
         shapes = {r.name: tuple(map(int, x.shape)) for r, x in zip(self.roles, inputs, strict=True)}
@@ -219,7 +224,7 @@ class _Session:
         if self.oracle == self._interpreter_oracle and self._wrong_import(case, inputs, truth, own, results):
             return tuple(results)
         if any(r.status is Status.WRONG for r in results):
-            results = self._second_look(case, results)
+            results = self._second_look(case, inputs, results, (truth, own, got))
         if any(r.status is Status.WRONG for r in results):
             results = self._diagnosed(case, inputs, truth, got, results)
         return tuple(results)
@@ -245,20 +250,46 @@ class _Session:
                 return True
         return False
 
-    def _second_look(self, case: Case, results: list[OutputFinding]) -> list[OutputFinding]:
-        """A marginal excess over more draws of the same case: with few elements one draw decides little."""
+    def _second_look(
+        self, case: Case, inputs: Sequence[Any], results: list[OutputFinding], first: tuple[Sequence[Any], ...]
+    ) -> list[OutputFinding]:
+        """A marginal excess over more draws of the same case, and over the source's error redrawn by simulation.
+
+        Few independent errors decide little: those of a small output, or of a picture that is constant.
+        """
         marginal = [i for i, r in enumerate(results) if r.status is Status.WRONG and r.factor and r.excess <= _MARGINAL]
-        if not marginal or len(marginal) < sum(r.status is Status.WRONG for r in results) or case.style is Style.GIVEN:
+        if not marginal or len(marginal) < sum(r.status is Status.WRONG for r in results):
             return results
-        draws: list[list[tuple[Any, Any, Any]]] = [[] for _ in results]
-        for seed in range(_DRAWS):
-            inputs = replace(case, seed=case.seed + 1000 * seed).inputs(self.roles)
-            truth, own = self._truth(inputs)
-            got = _copied(self.candidate.run(_copied(inputs)))
-            for i in marginal:
-                draws[i].append((truth[i], own[i], got[i]))
-        pooled = {i: judge_draws(self.outputs[i], draws[i]) for i in marginal}
-        return [pooled.get(i, r) for i, r in enumerate(results)]
+        estimates = [k * moved for k, moved in zip(self._calibration(), self._rounding(inputs), strict=True)]
+        draws = [tuple(zip(*first, strict=True))]
+        for seed in range(_DRAWS if case.style is not Style.GIVEN else 1):
+            if seed:
+                other = replace(case, seed=case.seed + 1000 * seed).inputs(self.roles)
+                truth, own = self._truth(other)
+                draws.append(tuple(zip(truth, own, _copied(self.candidate.run(_copied(other))), strict=True)))
+            if seed in (0, _DRAWS - 1):
+                pooled = {i: judge_draws(self.outputs[i], [d[i] for d in draws], estimates[i]) for i in marginal}
+                results = [pooled.get(i, r) for i, r in enumerate(results)]
+            if all(r.status is Status.OK for r in results):
+                break
+        return results
+
+    def _rounding(self, inputs: Sequence[Any], draws: int = _NOISE_DRAWS) -> list[Any]:
+        """What rounding does to each element of each output, root mean square, by simulation."""
+        exact = self.interpreter.run(inputs, double=True)
+        unit = max((self._unit(i) for i in range(len(self.outputs))), default=0.0)
+        return profile(exact, noisy_outputs(self.graph, inputs, unit, draws))
+
+    def _calibration(self) -> list[float]:
+        """For each output, how the source's error in the first case compares with the simulated one."""
+        if self.calibration is None:
+            assert self.first is not None
+            inputs, truth, own = self.first
+            self.calibration = [
+                float(_norm(wide(s) - wide(t)) / (_norm(r) or np.inf)) if dtype_of(s).is_inexact else 0.0
+                for t, s, r in zip(truth, own, self._rounding(inputs, 1), strict=True)
+            ]
+        return self.calibration
 
     def _diagnosed(
         self, case: Case, inputs: Sequence[Any], truth: Sequence[Any], got: Sequence[Any], results: list[OutputFinding]
@@ -353,6 +384,12 @@ def _within(output: Output, truth: Any, got: Any, allowed: Any) -> bool:
     finite = np.isfinite(distance)
     limit = tolerance_factor(output.precision) * allowed.max(initial=0.0)
     return float(distance[finite].max(initial=0.0)) <= limit
+
+
+def _norm(x: Any) -> float:
+    """Euclidean, over the finite elements."""
+    x = np.abs(np.ravel(x))
+    return float(np.linalg.norm(x[np.isfinite(x)]))
 
 
 def _copied(arrays: Sequence[Any]) -> list[Any]:

@@ -30,6 +30,7 @@ _SELECTING = frozenset(
 ) | frozenset(
     ("reduce_min", "relu", "round", "scatter_elements", "scatter_nd", "sign", "sort", "topk", "triangle", "where")
 )  # computed without rounding, beside what only moves elements
+_LARGEST = math.sqrt(2 * math.log(TILE))  # of TILE normal errors, in standard deviations
 _REMEMBERED = 16  # elements of the oracle that a summary keeps
 
 
@@ -71,8 +72,13 @@ def judge(output: Output, oracle: Any, source: Any, candidate: Any) -> OutputFin
     return judge_draws(output, [(oracle, source, candidate)])
 
 
-def judge_draws(output: Output, draws: Sequence[tuple[Any, Any, Any]]) -> OutputFinding:
-    """One output over several draws of one shape, errors pooled; a draw is (oracle, source, candidate)."""
+def judge_draws(output: Output, draws: Sequence[tuple[Any, Any, Any]], profile: Any | None = None) -> OutputFinding:
+    """One output over several draws of one shape, errors pooled; a draw is (oracle, source, candidate).
+
+    `profile` is an estimate of the source's own error, element by element (root mean square). It counts where it is
+    larger than what the draws show, a tile by the largest of `TILE` such errors: a constant picture is one error,
+    repeated, and what the source shows there is the luck of one.
+    """
     oracle, source, candidate = draws[0]
     finding = OutputFinding(output.name, type_text(source), draws=len(draws))
     for _, s, c in draws:
@@ -86,7 +92,7 @@ def judge_draws(output: Output, draws: Sequence[tuple[Any, Any, Any]]) -> Output
         if reason:
             place = _special_place(wide(o), wide(c))
             return replace(finding, status=Status.WRONG, reason=reason, excess=math.inf, **_shown(o, c, place))
-    return _judge_errors(finding, output, draws)
+    return _judge_errors(finding, output, draws, profile)
 
 
 def wide(x: Any) -> Any:
@@ -168,7 +174,9 @@ def _special_place(oracle: Any, candidate: Any) -> tuple[int, ...]:
 # ---- errors -------------------------------------------------------------------------------------------
 
 
-def _judge_errors(finding: OutputFinding, output: Output, draws: Sequence[tuple[Any, Any, Any]]) -> OutputFinding:
+def _judge_errors(
+    finding: OutputFinding, output: Output, draws: Sequence[tuple[Any, Any, Any]], profile: Any | None
+) -> OutputFinding:
     dtype = max(dtype_of(draws[0][1]), output.precision, key=rounding_unit)
     factor, unit = tolerance_factor(dtype), rounding_unit(dtype)
     floor = _LIBRARY * unit if output.rounded else 0.0
@@ -176,13 +184,17 @@ def _judge_errors(finding: OutputFinding, output: Output, draws: Sequence[tuple[
     source = np.concatenate([e.source for e in errors])
     candidate = np.concatenate([e.candidate for e in errors])
     size = np.concatenate([e.size for e in errors])
-    norms = [float(np.linalg.norm(e)) for e in (source, candidate, size)]
-    allowed_norm = max(factor * norms[0], floor * norms[2])
+    norms = [_norm(e) for e in (source, candidate, size)]
+    estimate = np.zeros(1) if profile is None else np.asarray(profile, np.float64)
+    allowed_norm = max(factor * norms[0], factor * _norm(estimate) * math.sqrt(len(draws)), floor * norms[2])
     # Draws are pooled tile by tile: the same place of each draw is one tile.
     tiles = [np.max([tile_maximum(getattr(e, n)) for e in errors], axis=0) for n in ("source", "candidate", "size")]
     # A tile where the source was lucky is allowed its error over the whole output, at the tile's own magnitude.
     level = norms[0] / (norms[2] or 1.0)
-    allowed = np.maximum(factor * np.maximum(tiles[0], level * tiles[2]), floor * tiles[2])
+    expected = np.maximum(tiles[0], level * tiles[2])
+    if profile is not None:
+        expected = np.maximum(expected, _LARGEST * tile_maximum(estimate))
+    allowed = np.maximum(factor * expected, floor * tiles[2])
     excess_norm, excess_tile = _ratio(norms[1], allowed_norm), _ratio(tiles[1], allowed)
     largest = float(size.max(initial=0.0)) or 1.0
     finding = replace(
@@ -202,6 +214,10 @@ def _judge_errors(finding: OutputFinding, output: Output, draws: Sequence[tuple[
     where = "in norm" if excess_norm >= excess_tile[tile] else f"in a tile of {min(TILE, errors[0].size.size)} elements"
     reason = f"the error is {finding.excess:.3g} × what is allowed {where} (K={factor:g})"
     return replace(finding, status=Status.WRONG, reason=reason, **_shown(draws[which][0], draws[which][2], place))
+
+
+def _norm(x: Any) -> float:
+    return float(np.linalg.norm(np.ravel(x)))
 
 
 @dataclass(frozen=True)

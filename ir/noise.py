@@ -134,6 +134,20 @@ def spread(exact: Sequence[Array], noisy: Sequence[Sequence[Array]]) -> list[Any
     return [_spread_one(e, [run[i] for run in noisy]) for i, e in enumerate(exact)]
 
 
+def profile(exact: Sequence[Array], noisy: Sequence[Sequence[Array]]) -> list[Any]:
+    """For each output, element by element, the root mean square distance of the noisy runs; infinite ones are 0."""
+    found: list[Any] = []
+    for index, truth in enumerate(exact):
+        if np.asarray(truth).dtype.kind not in "fc" or any(run[index].shape != truth.shape for run in noisy):
+            found.append(np.zeros(np.shape(truth)))
+            continue
+        with np.errstate(all="ignore"):
+            distances = [np.abs(run[index] - truth) for run in noisy]
+        squares = [np.where(np.isfinite(d), d, 0.0) ** 2 for d in distances]
+        found.append(np.sqrt(np.mean(squares, axis=0)))
+    return found
+
+
 def _spread_one(exact: Array, runs: Sequence[Array]) -> Any:
     exact = np.asarray(exact)
     total = np.zeros(exact.shape)

@@ -211,8 +211,8 @@ def quantised(b: Any, s: Scope, x: Value) -> Any:
     from dragoman.ir.types import I8
 
     scale, zero = s.array(np.float32(0.05)), s.array(np.int8(3))
-    q = b.quantize(x, scale, zero, axis=None, dtype=I8)
-    return b.dequantize(q, scale, zero, axis=None), q
+    q = b.quantize(x, scale, zero, dtype=I8)
+    return b.dequantize(q, scale, zero), q
 
 
 @host("f32[time,batch,3]", "bool[]", names=("x", "flag"))
