@@ -36,7 +36,8 @@ _TOKENS = re.compile(
     | -(?:inf|nan)\b | -?\d+(?:\.(?!\.)\d*)?(?:[eE][-+]?\d+)?
     | [A-Za-z_]\w*
     | \.\. | [(){{}},:=]
-    | \S )                               # begins nothing
+    | \S                                 # begins nothing
+    | \Z )                               # the end, past trailing space and comments
     """,
     re.VERBOSE | re.ASCII,
 )
@@ -82,7 +83,7 @@ class _Parser:
         position = len(self._text.rstrip())
         for number, found in enumerate(_TOKENS.finditer(self._text)):
             if number == index:
-                position = found.start(1)
+                position = found.start(1) if found.group(1) else position
                 break
         line = self._text.count("\n", 0, position) + 1
         column = position - self._text.rfind("\n", 0, position)
@@ -291,7 +292,7 @@ class _Parser:
         results: list[tuple[int, TensorType]] = []
         while tokens[self._at][:1] == "%":
             at = self._at
-            if tokens[at + 1] != ":" or tokens[at + 2][-1:] != "]":
+            if tokens[at] == "%" or tokens[at + 1] != ":" or tokens[at + 2][-1:] != "]":
                 self._take("value")
                 self._expect(":")
                 self._take("type")
