@@ -305,11 +305,43 @@ def test_a_wrong_import_is_found_even_where_the_import_is_the_oracle() -> None:
 
 
 def test_the_first_case_runs_whatever_the_budget_and_the_rest_is_listed() -> None:
-    report = against(same, budget=0.0)
+    report = against(same, budget=0.0, least=1)
     assert report.verdict is Verdict.VERIFIED
     assert len(report.cases) == 1
     assert all("of the budget are left" in s.reason for s in report.skipped)
     assert "(budget 0 s)" in str(report)
+
+
+def test_three_cases_run_whatever_the_budget_unless_fewer_are_asked_for() -> None:
+    report = against(same, budget=0.0)
+    assert [c.symbols["batch"] for c in report.cases] == [3, 1, 2]
+
+
+def test_far_from_usual_inputs_a_source_without_digits_shows_nothing() -> None:
+    def body(b: Any, g: Graph, x: Any) -> Any:
+        return b.sin(b.mul(b.mul(x, x), 1e4))
+
+    graph = graph_of(body, "f32[batch,64]")
+
+    class Wobbling(Plain):
+        level = 1e-3
+
+        def run(self, inputs: Sequence[Any], double: bool = False) -> list[Any]:
+            (y,) = super().run(inputs, double=True)
+            noise = np.random.default_rng(3).standard_normal(y.shape)
+            return [y] if double else [(y + self.level * noise).astype(np.float32)]
+
+    class More(Wobbling):
+        level = 0.1
+
+    def run(style: Style) -> Comparison:
+        return compare(graph, Wobbling(graph), More(graph), cases=[Case({"batch": 3}, style)])
+
+    assert run(Style.TYPICAL).verdict is Verdict.DIFFERENT
+    report = run(Style.LARGE)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.cases == ()
+    assert "it shows nothing: the source's own error is" in report.skipped[0].reason
 
 
 def test_a_case_beyond_all_means_is_skipped_with_its_size() -> None:
