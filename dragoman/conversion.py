@@ -20,6 +20,7 @@ from dragoman.model import Model, checked_target, external_of, load
 from dragoman.passes.manager import PassRecord
 from dragoman.stages import Progress, Stages, memory, silent
 
+_LEAST_BUDGET, _BUDGET_PER_SECOND = 6.0, 3.0
 _CHECK_SHARE = 0.3  # of the verification budget that proofs of single rewrites may take
 
 
@@ -70,7 +71,7 @@ def convert(
     precision: str | None = None,
     external: str = "auto",
     verify: bool = True,
-    budget: float = 120.0,
+    budget: float | None = None,
     keep: bool = False,
     overwrite: bool = False,
     trust: bool = False,
@@ -79,8 +80,9 @@ def convert(
     """Convert a model and verify the result against its source.
 
     `source`, `args`, `kwargs`, `dynamic`, `inputs`, `trust` are those of `load`. `budget` is the time in seconds that
-    verification may take; what it skipped is in the report. Raises NotEquivalent, and writes nothing, when the result
-    differs (`keep` writes it all the same), and every error of `load` and of the backend.
+    verification may take, by default three times what reading took and at least six; what it skipped is in the report.
+    Raises NotEquivalent, and writes nothing, when the result differs (`keep` writes it all the same), and every error
+    of `load` and of the backend.
     """
     _check_request(to, precision)
     checked_target(target)
@@ -94,6 +96,7 @@ def convert(
         model = load(source, args, kwargs, dynamic=dynamic, inputs=inputs, trust=trust)
     imported, nodes_imported = clone(model.graph) if verify else None, len(model.graph)
     with stages.stage("optimise"):
+        budget = max(_LEAST_BUDGET, _BUDGET_PER_SECOND * stages.total) if budget is None else budget
         model.optimise(target, check=budget * _CHECK_SHARE if verify else None)
     with Staging(path, overwrite=overwrite) as staging:
         with stages.stage("write"):
