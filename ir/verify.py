@@ -178,5 +178,7 @@ class _Check:
     def _uses(self) -> None:
         for value in self.defined:
             for node, index in value.uses:
-                if node.graph is not self.graph or index >= len(node.operands) or node.operands[index] is not value:
+                if node.graph is not self.graph:
+                    raise self._error(f"{value} lists a use by {node}, which was erased or is in another graph")
+                if index >= len(node.operands) or node.operands[index] is not value:
                     raise self._error(f"{value} lists a use as operand {index} of {node}, which does not use it there")
