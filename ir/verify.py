@@ -127,10 +127,10 @@ class _Check:
         for index, value in enumerate(node.operands):
             if value is None:
                 continue
-            if (node, index) not in value.uses:
-                raise self._error(f"operand {index} of {node.op.name}, {value}, does not list this use", node)
             if value not in self.defined:
                 raise self._error(f"operand {index} of {node.op.name} {self._why_undefined(value)}", node)
+            if (node, index) not in value.uses:
+                raise self._error(f"operand {index} of {node.op.name}, {value}, does not list this use", node)
 
     def _why_undefined(self, value: Value) -> str:
         if value.producer is None:
