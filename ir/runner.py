@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from dragoman.ir.arithmetic import FLOAT64, NATIVE, Array
-from dragoman.ir.errors import DragomanError, UsageError
+from dragoman.ir.errors import UsageError
 from dragoman.ir.graph import Graph, Value
 from dragoman.ir.interpreter import Interpreter
 
@@ -69,7 +69,7 @@ def probing(runner: Runner) -> Probing | None:
     """The runner, if it can show the values inside it here and now."""
     try:
         return runner if isinstance(runner, Probing) else None
-    except DragomanError:  # it could, had it been told of its graph
+    except Exception:  # `graph` may be made on asking, and that may fail; the difference is then told without its node
         return None
 
 

@@ -67,6 +67,16 @@ def translate(
     return Imported(graph, states, tuple(assumptions), {"translate": time.perf_counter() - started})
 
 
+def watched(
+    program: ExportedProgram, inputs: Sequence[str], dims: Symbols, name: str = ""
+) -> tuple[Graph, dict[Node, Value]]:
+    """As `translate`, with the value that each tensor of the program became: for looking into an import."""
+    table.load()
+    reader = _Reader(program, inputs, dims, name)
+    graph, _ = reader.read()
+    return graph, reader.became()
+
+
 class _Reader:
     """One translation: gives the placeholders their values, walks, and names the outputs."""
 
@@ -96,6 +106,12 @@ class _Reader:
         self._graph.metadata["framework"] = f"torch {torch.__version__}"
         _erase_unused(self._graph)
         return self._graph, tuple(state for _, state in self._states.values())
+
+    def became(self) -> dict[Node, Value]:
+        """The values of torch's nodes that are in the graph, each told by the last node that it is the value of."""
+        found = {node: self._walker.known(node) for node in self._program.graph.nodes}
+        kept = {n: v for n, v in found.items() if isinstance(v, Value)}
+        return {n: v for n, v in kept.items() if v.producer is None or v.producer.graph is self._graph}
 
     def _holds(self, expression: Any) -> bool:
         return all(Condition(part, self._dims).proven() for part in conjuncts(expression))

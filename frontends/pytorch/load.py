@@ -13,13 +13,15 @@ from torch.export import ExportedProgram
 
 from dragoman.frontends.pytorch.dynamic import Dynamic, example_sizes, read_spec
 from dragoman.frontends.pytorch.export import environment_of, export, place_inputs, user_placeholders
+from dragoman.frontends.pytorch.failures import failure_of
 from dragoman.frontends.pytorch.importer import Imported, translate
 from dragoman.frontends.pytorch.names import Leaf, leaves
 from dragoman.frontends.pytorch.pinned import Judged, judge
+from dragoman.frontends.pytorch.probe import ProgramProbe
 from dragoman.frontends.pytorch.runner import SourceRunner
 from dragoman.frontends.pytorch.symints import Symbols
 from dragoman.ir.dims import UNBOUNDED, Symbol
-from dragoman.ir.errors import Malformed
+from dragoman.ir.errors import ImportRefused, Malformed
 
 Progress = Callable[[str], None]
 
@@ -58,18 +60,34 @@ def import_module(
     progress("translate")
     title = name or type(module).__name__
     tensors = [path for path, _ in exported.inputs]
-    found = translate(exported.program, tensors, exported.judged.dims, title, exported.judged.assumptions)
+    try:
+        found = translate(exported.program, tensors, exported.judged.dims, title, exported.judged.assumptions)
+    except ImportRefused as refused:
+        # An operator with impossible operands may be traced that the model itself does not run on: say that instead.
+        if any(o.reason for o in refused.occurrences) and (failure := failure_of(module, args, kwargs)) is not None:
+            raise failure from refused
+        raise
     found = Imported(found.graph, found.states, found.assumptions, {"trace": traced, **found.seconds})
-    return Source(found, _runner(module, args, kwargs, exported.inputs, found))
+
+    def look() -> ProgramProbe:
+        again = export(module, tuple(args), kwargs, dynamic)
+        return ProgramProbe(again.program, tensors, again.judged.dims, title)
+
+    return Source(found, _runner(module, args, kwargs, exported.inputs, found, look))
 
 
 def _runner(
-    module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: Sequence[Leaf], found: Imported
+    module: torch.nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    inputs: Sequence[Leaf],
+    found: Imported,
+    look: Callable[[], ProgramProbe],
 ) -> SourceRunner:
     buffers = [s.input for s in found.states if s.initial is not None]
     changed = [s.input for s in found.states if s.initial is None]
     names = [v.name for v in found.graph.inputs]
-    return SourceRunner(module, args, kwargs, inputs, names, buffers, changed)
+    return SourceRunner(module, args, kwargs, inputs, names, buffers, changed, look=look)
 
 
 def import_exported(
@@ -81,8 +99,13 @@ def import_exported(
     inputs = _program_inputs(program, args, kwargs)
     judged = _program_dims(program, inputs, dynamic)
     progress("translate")
-    found = translate(program, [path for path, _ in inputs], judged.dims, name, judged.assumptions)
-    return Source(found, _runner(program.module(), args, kwargs, inputs, found))
+    paths = [path for path, _ in inputs]
+    found = translate(program, paths, judged.dims, name, judged.assumptions)
+
+    def look() -> ProgramProbe:
+        return ProgramProbe(program, paths, judged.dims, name)
+
+    return Source(found, _runner(program.module(), args, kwargs, inputs, found, look))
 
 
 def _program_inputs(program: ExportedProgram, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Leaf]:

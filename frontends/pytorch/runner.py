@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dragoman.frontends.pytorch.names import Leaf
 from dragoman.frontends.pytorch.weights import from_numpy, to_numpy
+from dragoman.ir.errors import UsageError
+from dragoman.ir.graph import Graph, Value
+
+if TYPE_CHECKING:
+    from dragoman.frontends.pytorch.probe import ProgramProbe
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -39,8 +44,11 @@ class SourceRunner:
         buffers: Sequence[str] = (),
         changed: Sequence[str] = (),
         name: str = "PyTorch",
+        look: Callable[[], ProgramProbe] | None = None,
     ) -> None:
         self.name = name
+        self._look = look  # how to look inside, when verification asks for it
+        self._probe: ProgramProbe | None = None
         self._module = module
         self._structure = pytree.tree_flatten((tuple(args), dict(kwargs)))[1]
         self._inputs = list(inputs)
@@ -59,19 +67,14 @@ class SourceRunner:
         """The outputs for these inputs. Floating-point inputs are widened in double; integers and booleans never change."""
         given = {n: from_numpy(np.asarray(x)) for n, x in zip(self._input_names, inputs, strict=True)}
         if double:
-            given = {n: _wide(x) for n, x in given.items()}
+            given = {n: wide(x) for n, x in given.items()}
         else:
             given = {n: self._narrowed(n, x) for n, x in given.items()}
         leaves = [given.get(name, leaf) if isinstance(leaf, Tensor) else leaf for name, leaf in self._inputs]
         args, kwargs = pytree.tree_unflatten(leaves, self._structure)
         state = dict(self._weights(double))
         state.update({name: given[name].clone() for name in self._buffers})
-        with ExitStack() as stack:
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(_slow_path())
-            stack.enter_context(_plain_branches())
-            if double:
-                stack.enter_context(_in_double())
+        with torch.no_grad(), precision(double):
             result = torch.func.functional_call(self._module, state, args, kwargs) if state else self._module(*args, **kwargs)
         outputs = [*pytree.tree_leaves(result), *(state[n] for n in self._buffers), *(given[n] for n in self._changed)]
         return [_array(x) for x in outputs if x is not None]
@@ -79,6 +82,24 @@ class SourceRunner:
     def release(self) -> None:
         """Give up the doubled weights."""
         self._doubled = None
+
+    # ---- values inside -------------------------------------------------------------------------------
+
+    @property
+    def graph(self) -> Graph:
+        """The graph whose values can be probed: the model traced and translated once more."""
+        return self._inside().graph
+
+    def probe(self, inputs: Sequence[Array], values: Sequence[Value], double: bool = False) -> Mapping[Value, Array]:
+        """What these values of `graph` are in a run of the traced model; those it cannot tell are left out."""
+        return self._inside().probe(inputs, values, double)
+
+    def _inside(self) -> ProgramProbe:
+        if self._look is None:
+            raise UsageError("this model cannot be looked into: it was not traced here")
+        if self._probe is None:
+            self._probe = self._look()
+        return self._probe
 
     def _narrowed(self, name: str, x: Tensor) -> Tensor:
         """A floating-point input in the precision that the model was traced with."""
@@ -91,7 +112,7 @@ class SourceRunner:
         if self._doubled is None:
             with torch.no_grad():
                 named = [*self._module.named_parameters(), *self._module.named_buffers()]
-                self._doubled = {name: _wide(tensor.detach()) for name, tensor in named}
+                self._doubled = {name: wide(tensor.detach()) for name, tensor in named}
         return self._doubled
 
 
@@ -99,7 +120,8 @@ def _array(x: Any) -> Array:
     return to_numpy(x) if isinstance(x, Tensor) else np.asarray(x)
 
 
-def _wide(x: Tensor) -> Tensor:
+def wide(x: Tensor) -> Tensor:
+    """A tensor in float64 or complex128 if it holds real or complex numbers."""
     if x.dtype in _NARROW:
         return x.double()
     return x.to(torch.complex128) if x.dtype in _COMPLEX else x
@@ -131,6 +153,17 @@ def _plain_branches() -> Iterator[None]:
 
 
 @contextmanager
+def precision(double: bool) -> Iterator[None]:
+    """Operators as the model means them, node by node; in float64 throughout if `double`."""
+    with ExitStack() as stack:
+        stack.enter_context(_slow_path())
+        stack.enter_context(_plain_branches())
+        if double:
+            stack.enter_context(_in_double())
+        yield
+
+
+@contextmanager
 def _in_double() -> Iterator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
@@ -145,7 +178,7 @@ def _widened(x: Any) -> Any:
     """An argument with dtypes and tensors widened."""
     if isinstance(x, torch.dtype):
         return torch.float64 if x in _NARROW else torch.complex128 if x in _COMPLEX else x
-    return _wide(x) if isinstance(x, Tensor) else x
+    return wide(x) if isinstance(x, Tensor) else x
 
 
 _CASTS = {Tensor.float, Tensor.half, Tensor.bfloat16}

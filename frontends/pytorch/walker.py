@@ -100,6 +100,10 @@ class Walker:
         if isinstance(value, Value) and self.aliases.follows(node):
             self.aliases.add(node, value)
 
+    def known(self, node: Node) -> Any:
+        """What a node was bound to when it was met, whatever was written to it later; None for nothing."""
+        return self._values.get(node)
+
     def read(self, node: Node) -> Any:
         """The value of a node now."""
         node = self._same.get(node, node)
