@@ -66,15 +66,15 @@ def _exact_places(node: Node) -> list[Any] | None:
     return [op.taps(extent, i)[0][:, 0] for i, extent in enumerate(extents)]
 
 
-_DOUBT = Fraction(1, 10_000)  # of the factor: a thousand times the rounding of f32
+_DOUBT = 1e-4  # of the factor: a thousand times the rounding of f32
 
 
 def _factors(op: Any, extents: Sequence[Any]) -> tuple[Any, ...]:
     return op.scales or tuple(Fraction(s, n) for s, n in zip(op.sizes, extents, strict=True))
 
 
-def _nudged(op: Any, extents: Sequence[Any], by: Fraction) -> list[Any]:
-    moved = op.with_attributes(scales=tuple(Fraction(f) * (1 + by) for f in _factors(op, extents)))
+def _nudged(op: Any, extents: Sequence[Any], by: float) -> list[Any]:
+    moved = op.with_attributes(scales=tuple(float(f) * (1 + by) for f in _factors(op, extents)))
     return [moved.taps(extent, i)[0][:, 0] for i, extent in enumerate(extents)]
 
 

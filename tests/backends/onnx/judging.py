@@ -23,7 +23,7 @@ from dragoman.ir.graph import Graph
 from dragoman.ir.interpreter import Interpreter, run
 from dragoman.ir.local import finite_error, rounding_unit, special_values_differ, tolerance_factor
 from dragoman.ir.noise import noisy_outputs, spread
-from dragoman.ir.types import F32, F64, DType, dtype_of
+from dragoman.ir.types import BF16, F32, F64, DType, dtype_of
 
 SLACK = 8  # units of rounding
 NO_KERNEL = "Could not find an implementation"
@@ -83,6 +83,25 @@ def evaluate(model: onnx.ModelProto, inputs: Sequence[Any], *, optimise: bool = 
         results = ReferenceEvaluator(model).run(None, dict(zip(names, inputs, strict=True)))
         return [np.asarray(r) for r in results], False
     return session.run(inputs), True
+
+
+FLOATS_ONLY_IN_F32 = frozenset(
+    {"atan2", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "gelu"}
+    | {"conv", "conv_transpose", "avg_pool", "resize", "grid_sample"}
+)
+
+
+def without_kernel(graph: Graph, opset: int) -> str:
+    """Why ONNX Runtime on CPU cannot run the one op of a graph that is valid ONNX; empty if it should."""
+    op = next(iter(graph)).op.name
+    dtypes = {v.type.dtype for v in (*graph.inputs, *graph.outputs)}
+    if BF16 in dtypes:
+        return "next to no operator has a kernel for bf16"
+    if F64 in dtypes and op in FLOATS_ONLY_IN_F32:
+        return "the operator, or one it is made of, has a kernel for f32 only"
+    if opset >= 28 and op in ("quantize", "dequantize"):
+        return "it has no kernels of opset 28 for these yet"
+    return ""
 
 
 def unwitnessed(graph: Graph, opset: int) -> str:
