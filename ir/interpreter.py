@@ -47,13 +47,13 @@ class Interpreter:
     def run(self, inputs: Sequence[Any]) -> list[Array]:
         """The outputs for inputs given in order, as arrays of the arithmetic. Raises UsageError for a wrong input."""
         self._forget()
-        self._bind_inputs(inputs)
         with np.errstate(all="ignore"):
+            self._bind_inputs(inputs)
             for node, dead in self._plan():
                 self._step(node)
                 for value in dead:
                     self.values.pop(value, None)
-        outputs = [self._get(v) for v in self.graph.outputs]
+            outputs = [self._get(v) for v in self.graph.outputs]
         if self._keep is None:
             self.values.clear()
         return outputs

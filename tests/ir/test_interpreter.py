@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 import tracemalloc
 import weakref
@@ -259,6 +260,11 @@ class TestErrors:
         graph = trace(lambda b, x: b.cast(b.div(b.log(x), x), dtype=F16), typed("f32[2]"))
         for arithmetic in (FLOAT64, NATIVE):
             assert np.isinf(run(graph, np.array([0.0, 1e-30]), arithmetic=arithmetic)[0][0])
+        signalling = np.array([0x7F800001], np.uint32).view(np.float32)
+        weighted = Graph()
+        weighted.set_outputs([weighted.add_input(typed("f16[1]")), weighted.add_weight("w", ArrayWeight(signalling))])
+        assert [math.isnan(r[0]) for r in run(weighted, np.array([1e30]))] == [False, True]
+        assert np.isinf(run(weighted, np.array([1e30]), arithmetic=NATIVE)[0][0])
 
 
 class TestPrecision:
