@@ -32,7 +32,7 @@ from dragoman.frontends.pytorch.pinned import Judged, Placed, judge
 from dragoman.frontends.pytorch.provenance import frame_of_the_model
 from dragoman.frontends.pytorch.recurrent_shapes import typed_recurrence
 from dragoman.frontends.pytorch.symints import Symbols
-from dragoman.ir.errors import DimensionPinned, UsageError
+from dragoman.ir.errors import DimensionPinned, Unsupported, UsageError
 
 _LOCK = threading.RLock()  # tracing changes torch's global settings for its duration
 _NOISE = (
@@ -67,7 +67,7 @@ def export(module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, An
             raise
         try:
             return _traced(module, args, kwargs, inputs, spec, other)
-        except (DimensionPinned, UsageError):
+        except (DimensionPinned, Unsupported, UsageError):
             raise pinned from None
 
 

@@ -142,7 +142,7 @@ def _narrowed(
         elif len(condition.symbols) == 1 and (name := next(iter(condition.symbols))) in ranges:
             ranges[name] = _narrow(condition, ranges[name], sizes[name], name in spec.ranged, placed)
         else:
-            raise _unrelated(condition, beyond)
+            raise _unrelated(condition, beyond, placed)
     return ranges, tuple(assumptions.values())
 
 
@@ -192,9 +192,10 @@ def _multiple(found: Allowed, symbol: Symbol, where: str, condition: Condition, 
     )
 
 
-def _unrelated(condition: Condition, failing: Mapping[str, int]) -> DimensionPinned:
+def _unrelated(condition: Condition, failing: Mapping[str, int], placed: Sequence[Placed]) -> DimensionPinned:
     sizes = ", ".join(f"{n} = {v}" for n, v in failing.items())
-    names = " and ".join(f"'{n}'" for n in condition.symbols)
+    places = {n: next((f" ({p})" for p in placed if n in symbols(p.wanted)), "") for n in condition.symbols}
+    names = " and ".join(f"'{n}'{place}" for n, place in sorted(places.items()))
     equal = condition.sides is not None and all(isinstance(s, DimExpr) for s in condition.sides)
     advice = "Give both the same name, or write one as an expression of the other." if equal else (
         "Declare ranges in which it always holds."
