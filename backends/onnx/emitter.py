@@ -156,8 +156,7 @@ class Emitter:
     def node(self, node: Node) -> None:
         """Emit one node: by its entry, by its decomposition, or onto the list of what is refused."""
         if node.results and all(_is_empty(r.type) for r in node.results):
-            # Values without elements are constants: runtimes stumble over extents of 0 more than over anything else.
-            self._bind(node, [self.constant(types.zeros(r.type), r.type.dtype) for r in node.results], 0)
+            self._bind(node, [self._nothing(r.type) for r in node.results], 0)
             return
         entry = entry_for(node, self.opset)
         if not isinstance(entry, str):
@@ -201,6 +200,13 @@ class Emitter:
                     if name == old:
                         names[index] = new
         return True
+
+    def _nothing(self, type: TensorType) -> str:
+        """A value without elements: a constant. Runtimes stumble over extents of 0 more than over anything else."""
+        if type.is_static:
+            return self.constant(types.zeros(type), type.dtype)
+        zero = self.constant(types.zeros(type.with_shape(())), type.dtype)
+        return self.op("Expand", zero, self.dims.shape(type.shape))
 
     def _expand(self, node: Node) -> None:
         scratch = Graph()
@@ -386,4 +392,4 @@ class Emitter:
 
 def _is_empty(type: TensorType) -> bool:
     # Of four-bit integers ONNX Runtime cannot even pass a constant on.
-    return type.is_static and any(d == 0 for d in type.shape) and type.dtype.bits != 4
+    return any(isinstance(d, int) and d == 0 for d in type.shape) and type.dtype.bits != 4

@@ -12,7 +12,7 @@ from dragoman.backends.onnx.table import emits, requires
 from dragoman.ir.dims import bounds
 from dragoman.ir.graph import Node, Value
 from dragoman.ir.op import normal_axes, normal_axis
-from dragoman.ir.types import BOOL, I32, I64
+from dragoman.ir.types import BOOL, I32, I64, DType, TensorType
 
 _NATIVE = (
     {"reduce_sum": "ReduceSum", "reduce_prod": "ReduceProd", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin"}
@@ -107,36 +107,57 @@ _position("argmin", "ArgMin")
 # ---- running totals -----------------------------------------------------------------------------------------
 
 
-def _takes_cumsum(node: Node, opset: int) -> str | None:
-    dtype = node.result.type.dtype
-    return None if types.computing_dtype("CumSum", opset, dtype) else f"ONNX has no CumSum on {dtype}"
+def _total(name: str, op_type: str, since: int) -> None:
+    def accepts(node: Node, opset: int) -> str | None:
+        dtype = node.result.type.dtype
+        return None if types.computing_dtype(op_type, opset, dtype) else f"ONNX has no {op_type} on {dtype}"
+
+    @emits(name, since, accepts)
+    def emit(e: Emitter, node: Node, x: Value) -> str:
+        op: Any = node.op
+        dtype = x.type.dtype
+        computing = types.computing_dtype(op_type, e.opset, dtype) or dtype
+        axis = e.i64(normal_axis(op.axis, x.type.rank))
+        flags = {"exclusive": int(op.exclusive) or None, "reverse": int(op.reverse) or None}
+        return e.cast_from(e.op(op_type, e.cast(x, computing), axis, **flags), computing, dtype)
 
 
-@emits("cumsum", where=_takes_cumsum)
-def cumsum(e: Emitter, node: Node, x: Value) -> str:
-    """CumSum."""
-    op: Any = node.op
-    dtype = x.type.dtype
-    computing = types.computing_dtype("CumSum", e.opset, dtype) or dtype
-    axis = e.i64(normal_axis(op.axis, x.type.rank))
-    flags = {"exclusive": int(op.exclusive) or None, "reverse": int(op.reverse) or None}
-    return e.cast_from(e.op("CumSum", e.cast(x, computing), axis, **flags), computing, dtype)
+_total("cumsum", "CumSum", types.OLDEST)
+_total("cumprod", "CumProd", 26)
 
 
 @emits("cumprod", where=requires("Mul", 1))
 def cumprod(e: Emitter, node: Node, x: Value) -> str:
-    """A Scan along the axis: CumProd begins at opset 26, and ONNX Runtime has no kernel for it yet."""
+    """A Scan along the axis, until CumProd came."""
     op: Any = node.op
     return _running(e, x, "Mul", 1, op.axis, op.reverse, op.exclusive)
 
 
 def _running(e: Emitter, x: Value, op_type: str, start: int, axis: int, reverse: bool, exclusive: bool) -> str:
-    dtype, axis = x.type.dtype, normal_axis(axis, x.type.rank)
-    if any(isinstance(d, int) and d == 0 for d in x.type.shape):
-        return e.ref(x)
-    slab = x.type.with_shape((*x.type.shape[:axis], *x.type.shape[axis + 1 :]))
-    value = float(start) if dtype.is_float else start
-    first = e.op("Expand", e.scalar(value, dtype), e.dims.shape(slab.shape))
+    axis = normal_axis(axis, x.type.rank)
+    if all(bounds(d)[0] > 0 for d in x.type.shape):
+        return _scanned(e, x, x.type, (op_type, start, axis, reverse, exclusive))
+    # ONNX Runtime 1.32 dies of a Scan without turns, or without elements off the first axis: one turn is added there.
+    order = [axis, *(a for a in range(x.type.rank) if a != axis)]
+    turned = x.type.with_shape(x.type.shape[a] for a in order)
+    row = e.op("Expand", _number(e, start, x.type.dtype), e.dims.shape((1, *turned.shape[1:])))
+    leading = e.op("Transpose", x, perm=order)
+    longer = e.op("Concat", *((row, leading) if reverse else (leading, row)), axis=0)
+    grown = turned.with_shape((turned.shape[0] + 1, *turned.shape[1:]))
+    totals = _scanned(e, longer, grown, (op_type, start, 0, reverse, exclusive))
+    first, last = ([1], turned.shape[0] + 1) if reverse else ([0], turned.shape[0])
+    kept = e.op("Slice", totals, e.i64(first), e.dims.vector(last), e.i64([0]))
+    return e.op("Transpose", kept, perm=[order.index(a) for a in range(x.type.rank)])
+
+
+def _number(e: Emitter, value: int, dtype: DType) -> str:
+    return e.scalar(float(value) if dtype.is_float else value, dtype)
+
+
+def _scanned(e: Emitter, x: Value | str, type: TensorType, what: tuple[str, int, int, bool, bool]) -> str:
+    op_type, start, axis, reverse, exclusive = what
+    slab = type.with_shape((*type.shape[:axis], *type.shape[axis + 1 :]))
+    first = e.op("Expand", _number(e, start, type.dtype), e.dims.shape(slab.shape))
     body = e.open("body")
     with e.within(body):
         before, element = e.parameter(slab, "total"), e.parameter(slab, "element")
