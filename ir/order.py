@@ -22,9 +22,12 @@ _SMALL = 1 << 12  # whole numbers up to this are constants wherever they come fr
 
 
 def _place(number: float) -> int:
-    """An odd increasing function onto the keys; 1 stands at a third, 6 at 0.58, 65504 at 0.89 of their range."""
-    size = math.log2(1 + abs(number))
-    return int(math.copysign(size / (size + 2) * _TOP, number))
+    """An odd increasing function onto the keys: 1e-5 stands at 0.09 of their range, 1 at 0.33, 6 at 0.58."""
+    size = abs(number)
+    if size == 0:
+        return 0
+    share = 1 / (3 - 0.5 * math.log2(size)) if size < 1 else 1 - 2 / (2 + math.log2(1 + size))
+    return int(math.copysign(share * _TOP, number))
 
 
 class _Constants:
