@@ -172,7 +172,9 @@ class Dims:
         (a, home_a), (b, home_b) = (self._located(argument) for argument in atom.arguments)
         home = max(home_a, home_b, key=lambda s: s.depth)
         if atom.function == "floordiv":
-            home.vectors[dim] = self._floordiv(home, a, b, bounds(atom.arguments[0])[0] >= 0)
+            above = atom.arguments[0]
+            # ONNX Runtime's optimiser takes 1/b·c for c/b, which of integers it is not.
+            home.vectors[dim] = self._floordiv(home, a, b, bounds(above)[0] >= 0 and not same(above, 1))
         else:
             home.vectors[dim] = self._compute(home, {"max": "Max", "min": "Min"}[atom.function], a, b)
         return home.vectors[dim], home

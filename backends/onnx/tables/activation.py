@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dragoman.backends.onnx.emitter import Emitter
-from dragoman.backends.onnx.table import direct, emits, requires
+from dragoman.backends.onnx.table import direct, emits, refuses, requires
 from dragoman.ir.graph import Node, Value
 from dragoman.ir.op import normal_axis
 from dragoman.ir.types import F64
@@ -32,8 +32,9 @@ direct(
     attributes=lambda op: {"alpha": float(op.alpha), "beta": float(op.beta)},
 )
 direct("gelu", "Gelu", 20, widen=False, attributes=lambda op: {"approximate": op.approximate})
-direct("hard_shrink", "Shrink", widen=False, attributes=lambda op: {"lambd": float(op.alpha), "bias": 0.0})
-direct("soft_shrink", "Shrink", widen=False, attributes=lambda op: {"lambd": float(op.alpha), "bias": float(op.alpha)})
+# ONNX's Shrink gives 0 for NaN, which both shrinks let through: they are decomposed.
+refuses("hard_shrink", "ONNX's Shrink loses NaN")
+refuses("soft_shrink", "ONNX's Shrink loses NaN")
 
 
 def _is_plain_softplus(node: Node, opset: int) -> str | None:

@@ -12,7 +12,7 @@ from dragoman.ir.graph import Node, Value
 from dragoman.ir.types import BOOL, F8E4M3FN, F8E5M2, F32, I64, U8, U16, U32, U64, DType
 
 _BINARY = (
-    {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "power": "Pow", "maximum": "Max", "minimum": "Min"}
+    {"add": "Add", "sub": "Sub", "mul": "Mul", "power": "Pow", "maximum": "Max", "minimum": "Min"}
     | {"equal": "Equal", "less": "Less", "less_equal": "LessOrEqual"}
     | {"greater": "Greater", "greater_equal": "GreaterOrEqual"}
     | {"logical_and": "And", "logical_or": "Or", "logical_xor": "Xor"}
@@ -26,6 +26,26 @@ _UNARY = {"neg": "Neg", "abs": "Abs", "sign": "Sign", "floor": "Floor", "ceil": 
 for _name, _op_type in {**_BINARY, **_UNARY}.items():
     direct(_name, _op_type)
 direct("reciprocal", "Reciprocal", widen=False)
+
+
+def _is_one_over(node: Node, opset: int) -> str | None:
+    x, y = node.operands
+    assert x is not None
+    assert y is not None
+    op: Any = x.producer.op if x.producer is not None else None
+    unit = op is not None and op.name == "constant" and op.value == 1
+    return None if unit and y.type.dtype.kind == "int" else "not one over signed integers"
+
+
+@emits("div", where=_is_one_over)
+def one_over(e: Emitter, node: Node, x: Value, y: Value) -> str:
+    """1/y of integers, which is y where |y| is 1, else 0: ONNX Runtime's optimiser would take (1/y)·z for z/y."""
+    dtype, wide = y.type.dtype, I64
+    is_unit = e.op("Equal", e.op("Abs", e.cast(y, wide)), e.scalar(1, wide))
+    return e.cast_from(e.op("Where", is_unit, e.cast(y, wide), e.scalar(0, wide)), wide, dtype)
+
+
+direct("div", "Div")
 
 
 @emits("not_equal", where=requires("Equal"))
@@ -171,7 +191,9 @@ def isinf(e: Emitter, node: Node, x: Value) -> str:
 
 def _takes_clip(node: Node, opset: int) -> str | None:
     op: Any = node.op
-    # ONNX's Clip with low above high is undefined; maximum then minimum is not.
+    # ONNX's Clip with low above high is undefined, and ONNX Runtime's lets NaN bounds pass; maximum and minimum do not.
+    if any(bound is not None and bound != bound for bound in (op.low, op.high)):
+        return "a bound is NaN"
     if op.low is not None and op.high is not None and op.low > op.high:
         return "low is above high"
     return requires("Clip")(node, opset)
@@ -179,14 +201,17 @@ def _takes_clip(node: Node, opset: int) -> str | None:
 
 @emits("clip", where=_takes_clip)
 def clip(e: Emitter, node: Node, x: Value) -> str | Value:
-    """Clip with constant bounds, absent where there is none."""
+    """Clip with constant bounds; of floats always two, for ONNX Runtime takes the largest number for one left out."""
     op: Any = node.op
     dtype = x.type.dtype
     if op.low is None and op.high is None:
         return x
-    as_number = float if dtype.is_float else int
-    low, high = (None if v is None else e.scalar(as_number(v), dtype) for v in (op.low, op.high))
-    return e.op("Clip", x, low, high)
+    if dtype.is_float:
+        low = -math.inf if op.low is None else float(op.low)
+        high = math.inf if op.high is None else float(op.high)
+        return e.op("Clip", x, e.scalar(low, dtype), e.scalar(high, dtype))
+    bounds = (None if v is None else e.scalar(int(v), dtype) for v in (op.low, op.high))
+    return e.op("Clip", x, *bounds)
 
 
 def _casts(node: Node, opset: int) -> str | None:
