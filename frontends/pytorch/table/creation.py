@@ -11,7 +11,7 @@ from dragoman.frontends.pytorch.context import Context, Operand, Scalar
 from dragoman.frontends.pytorch.dtypes import to_torch
 from dragoman.frontends.pytorch.table.registry import translates
 from dragoman.frontends.pytorch.weights import weight_of
-from dragoman.ir.dims import Dim, DimExpr
+from dragoman.ir.dims import Dim, DimExpr, maximum
 from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Value
 from dragoman.ir.types import F64, I64, DType
@@ -55,16 +55,42 @@ def _is(x: Scalar, number: int) -> bool:
 
 @translates("aten.linspace.default")
 def linspace(c: Context, start: Scalar, end: Scalar, steps: Dim, dtype: DType | None = None) -> Value:
-    """Evenly spaced numbers from start to end."""
-    if isinstance(start, (int, float)) and isinstance(end, (int, float)) and isinstance(steps, int):
-        return constant(c, torch.linspace(start, end, steps, dtype=to_torch(c.type.dtype)), "linspace")
-    raise Unsupported("the ends or the count of the spacing are symbolic")
+    """Evenly spaced numbers from start to end, counted from the nearer of them."""
+    return _spaced(c, start, end)
 
 
 @translates("aten.logspace.default")
-def logspace(c: Context, start: float, end: float, steps: int, base: float = 10.0, dtype: DType | None = None) -> Value:
+def logspace(
+    c: Context, start: Scalar, end: Scalar, steps: Dim, base: float = 10.0, dtype: DType | None = None
+) -> Value:
     """Powers of the base with evenly spaced exponents."""
-    return constant(c, torch.logspace(start, end, steps, base, dtype=to_torch(c.type.dtype)), "logspace")
+    type = c.type
+    if not type.dtype.is_float:
+        if isinstance(start, (int, float)) and isinstance(end, (int, float)) and isinstance(steps, int):
+            return constant(c, torch.logspace(start, end, steps, base, dtype=to_torch(type.dtype)), "logspace")
+        raise Unsupported("the ends or the count of the spacing are symbolic")
+    return c.cast(c.b.power(c.b.const(float(base), F64), _evenly(c, start, end, type.shape[0])), type.dtype)
+
+
+def _spaced(c: Context, start: Scalar, end: Scalar) -> Value:
+    type = c.type
+    count = type.shape[0]
+    if type.dtype.is_float:
+        return c.cast(_evenly(c, start, end, count), type.dtype)
+    if isinstance(start, (int, float)) and isinstance(end, (int, float)) and isinstance(count, int):
+        return constant(c, torch.linspace(start, end, count, dtype=to_torch(type.dtype)), "linspace")
+    raise Unsupported("the ends or the count of the spacing are symbolic")
+
+
+def _evenly(c: Context, start: Scalar, end: Scalar, count: Dim) -> Value:
+    """The same in f64; of one number, the start."""
+    b, places = c.b, c.b.iota(size=count, dtype=F64)
+    first, last = c.scalar(start, F64), c.scalar(end, F64)
+    gaps = b.extent(maximum(count - 1, 1), F64)
+    step = b.div(b.sub(last, first), gaps)
+    upwards = b.add(first, b.mul(places, step))
+    downwards = b.sub(last, b.mul(b.sub(gaps, places), step))
+    return b.where(b.less(places, b.div(b.extent(maximum(count, 2), F64), 2.0)), upwards, downwards)
 
 
 def constant(c: Context, tensor: torch.Tensor, name: str) -> Value:
@@ -104,7 +130,9 @@ _filling(0, "zeros", "zeros_like", "new_zeros")
 _filling(1, "ones", "ones_like", "new_ones")
 # What is in uninitialised memory is nobody's promise: zeros.
 _filling(0, "empty_like", "new_empty", "new_empty_strided", "empty_strided")
-translates("aten.empty.memory_format", "aten.empty_permuted.default")(lambda c, *_, **__: c.full(c.type.shape, 0, c.type.dtype))
+translates("aten.empty.memory_format", "aten.empty_permuted.default")(
+    lambda c, *_, **__: c.full(c.type.shape, 0, c.type.dtype)
+)
 
 
 @translates("aten.scalar_tensor.default")
@@ -151,14 +179,22 @@ def _same(c: Context, x: Value, *args: Any, **kwargs: Any) -> Value:
 
 
 translates(
-    *(f"aten.{o}.default" for o in ("clone", "contiguous", "detach", "detach_copy", "alias", "alias_copy", "lift", "lift_fresh")),
+    *(
+        f"aten.{o}.default"
+        for o in ("clone", "contiguous", "detach", "detach_copy", "alias", "alias_copy", "lift", "lift_fresh")
+    ),
     *(f"aten.{o}.default" for o in ("lift_fresh_copy", "resolve_conj", "resolve_neg", "requires_grad_", "pin_memory")),
 )(_same)
 
 
 @translates(
     *("aten.to.dtype", "aten.to.device", "aten.to.dtype_layout", "aten.to.other", "aten.to.prim_Device"),
-    *("aten._to_copy.default", "aten.type_as.default", "prims.convert_element_type.default", "prims.device_put.default"),
+    *(
+        "aten._to_copy.default",
+        "aten.type_as.default",
+        "prims.convert_element_type.default",
+        "prims.device_put.default",
+    ),
 )
 def to(c: Context, x: Value, *args: Any, **kwargs: Any) -> Value:
     """x in the dtype that torch says it gets."""

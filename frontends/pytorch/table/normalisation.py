@@ -19,6 +19,8 @@ from dragoman.ir.graph import Value
 
 def _per_channel(c: Context, x: Value, given: Value | None, otherwise: float) -> Value:
     """A parameter of the channels, or a constant in its place."""
+    if x.type.rank < 2:
+        raise Unsupported("a batch norm without an axis of channels")
     return c.full((x.type.shape[1],), otherwise, x.type.dtype) if given is None else given
 
 
@@ -183,9 +185,7 @@ def _widest(*given: Value | None) -> Value:
     return max((v for v in given if v is not None), key=lambda v: v.type.dtype.bits)
 
 
-def _layer_norm(
-    c: Context, x: Value, axes: int, weight: Value | None, bias: Value | None, eps: float
-) -> Value:
+def _layer_norm(c: Context, x: Value, axes: int, weight: Value | None, bias: Value | None, eps: float) -> Value:
     dtype = _widest(x, weight, bias).type.dtype
     scale, shift = (None if p is None else c.cast(p, dtype) for p in (weight, bias))
     axis = x.type.rank - axes
@@ -272,7 +272,9 @@ def native_group_norm(
     result = group_norm(c, x, group, weight, bias, eps)
     if not _used(c, 1, 2):
         return result, None, None
-    rows = c.reshape(x, (N, group, product(x.type.shape) // (N * group) if not isinstance(N, DimExpr) else C // group * HxW))
+    rows = c.reshape(
+        x, (N, group, product(x.type.shape) // (N * group) if not isinstance(N, DimExpr) else C // group * HxW)
+    )
     variance = c.b.variance(rows, axes=(2,), correction=0)
     return result, c.b.reduce_mean(rows, axes=(2,)), c.b.rsqrt(c.b.add(variance, float(eps)))
 

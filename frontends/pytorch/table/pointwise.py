@@ -170,7 +170,26 @@ def _unary(name: str, *operators: str, real: bool = True) -> None:
     translates(*(f"aten.{o}.default" for o in operators))(translate)
 
 
-for _name in "exp expm1 log log1p log2 log10 sqrt rsqrt sin cos tan sinh cosh tanh erf erfc erfinv sigmoid".split():
+for _name in [
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "sqrt",
+    "rsqrt",
+    "sin",
+    "cos",
+    "tan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "erf",
+    "erfc",
+    "erfinv",
+    "sigmoid",
+]:
     _unary(_name, _name)
 for _name in ("asin", "acos", "atan", "asinh", "acosh", "atanh"):
     _unary(_name, _name, f"arc{_name[1:]}")
@@ -191,8 +210,10 @@ def absolute(c: Context, x: Value) -> Value:
 
 @translates("aten.sign.default", "aten.sgn.default")
 def sign(c: Context, x: Value) -> Value:
-    """−1, 0 or 1; a boolean is its own sign."""
-    return x if x.type.dtype == BOOL else c.b.sign(x)
+    """−1, 0 or 1; a boolean is its own sign, NaN has the sign 0."""
+    if not x.type.dtype.is_float:
+        return x if x.type.dtype == BOOL else c.b.sign(x)
+    return c.b.where(c.b.isnan(x), c.b.const(0.0, x.type.dtype), c.b.sign(x))
 
 
 @translates("aten.signbit.default")
@@ -361,7 +382,9 @@ def clamp_max(c: Context, x: Value, max: Operand) -> Value:
 
 
 @translates("aten.nan_to_num.default")
-def nan_to_num(c: Context, x: Value, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Value:
+def nan_to_num(
+    c: Context, x: Value, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Value:
     """x with NaN and infinities replaced."""
     dtype = x.type.dtype
     if not dtype.is_float:
@@ -388,14 +411,13 @@ def copysign(c: Context, x: Operand, y: Operand) -> Value:
 
 @translates("aten.heaviside.default")
 def heaviside(c: Context, x: Value, values: Value) -> Value:
-    """0 below 0, 1 above it, `values` at it."""
+    """0 below 0 and for NaN, 1 above it, `values` at it."""
     b, (a, at_zero) = c.b, c.promote(x, values)
     dtype = a.type.dtype
     zero = c.scalar(0, dtype)
     if dtype == BOOL:
         return b.logical_or(a, at_zero)
-    step = b.where(b.less(a, zero), zero, c.scalar(1, dtype))
-    return b.where(b.equal(a, zero), at_zero, step)
+    return b.where(b.equal(a, zero), at_zero, c.cast(b.greater(a, zero), dtype))
 
 
 @translates("aten.angle.default")
@@ -438,5 +460,3 @@ def isclose(c: Context, x: Value, y: Value, rtol: float = 1e-05, atol: float = 1
     allowed = b.add(b.abs(b.mul(q, rtol)), atol)
     error = b.abs(b.sub(p, q))
     return b.logical_or(same, b.logical_and(b.isfinite(error), b.less_equal(error, allowed)))
-
-

@@ -28,10 +28,14 @@ def _resized(
     antialias: bool = False,
 ) -> Value:
     mode, coordinates, rounding = _KINDS[kind]
-    given = None if scales is None or any(s is None for s in scales) else tuple(float(s) for s in scales if s is not None)
+    given = (
+        None if scales is None or any(s is None for s in scales) else tuple(float(s) for s in scales if s is not None)
+    )
     if scales is not None and given is None and any(s is not None for s in scales):
         raise Unsupported("a scale is given for some axes only")
     sizes: tuple[Dim, ...] = c.type.shape[2:]
+    if antialias and align_corners:  # torch then changes the scale only, not where pixels lie
+        given, align_corners = _corner_scales(x.type.shape[2:], sizes), False
     # Corners are aligned by the sizes alone; the factor does not count.
     return c.b.resize(
         x,
@@ -46,11 +50,24 @@ def _resized(
     )
 
 
+def _corner_scales(before: Sequence[Dim], after: Sequence[Dim]) -> tuple[float, ...]:
+    scales: list[float] = []
+    for extent, size in zip(before, after, strict=True):
+        if not isinstance(extent, int) or not isinstance(size, int) or extent < 2 or size < 2:
+            raise Unsupported("antialiasing with aligned corners at sizes that are not known, or below 2")
+        scales.append((size - 1) / (extent - 1))
+    return tuple(scales)
+
+
 def _nearest(prefix: str, kind: str, count: int) -> None:
-    def by_size(c: Context, x: Value, output_size: Sequence[Dim], *scales: float | None, **named: float | None) -> Value:
+    def by_size(
+        c: Context, x: Value, output_size: Sequence[Dim], *scales: float | None, **named: float | None
+    ) -> Value:
         return _resized(c, x, kind, _given(scales, named))
 
-    def by_scale(c: Context, x: Value, output_size: Sequence[Dim] | None, scale_factors: Sequence[float] | None) -> Value:
+    def by_scale(
+        c: Context, x: Value, output_size: Sequence[Dim] | None, scale_factors: Sequence[float] | None
+    ) -> Value:
         return _resized(c, x, kind, scale_factors)
 
     translates(f"aten.{prefix}{count}d.default")(by_size)
@@ -69,7 +86,12 @@ for _count in (1, 2, 3):
 
 def _smooth(operator: str, kind: str, antialias: bool = False) -> None:
     def by_size(
-        c: Context, x: Value, output_size: Sequence[Dim], align_corners: bool, *scales: float | None, **named: float | None
+        c: Context,
+        x: Value,
+        output_size: Sequence[Dim],
+        align_corners: bool,
+        *scales: float | None,
+        **named: float | None,
     ) -> Value:
         return _resized(c, x, kind, _given(scales, named), align_corners, antialias)
 
