@@ -1,4 +1,5 @@
-"""Reads PyTorch models through `torch.export`: modules with example arguments, exported programs, Hugging Face directories.
+"""Reads PyTorch models through `torch.export`: modules with example arguments, exported programs, Hugging Face
+directories.
 
 Owns the translation of exported graphs, their dynamic dims and their state. Refuses what no table entry
 translates, naming the module path and the source line of each occurrence.

@@ -1,8 +1,9 @@
 """Tensors that share memory, in an exported graph that still writes in place.
 
-The IR has values, not memory. A tensor that the graph writes to, or a view of one, is kept here as *root value plus view*: reading a
-view after a write computes it again from the root, and writing to a view writes it back into the root, view by view. Which
-tensors share memory is read from torch's fake tensors, so that `reshape` or `contiguous` count as views exactly where they were.
+The IR has values, not memory. A tensor that the graph writes to, or a view of one, is kept here as *root value plus
+view*: reading a view after a write computes it again from the root, and writing to a view writes it back into the
+root, view by view. Which tensors share memory is read from torch's fake tensors, so that `reshape` or `contiguous`
+count as views exactly where they were.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch._ops import OpOverload
 from torch.fx import GraphModule, Interpreter, Node
 
 from dragoman.ir.errors import Unsupported
@@ -71,15 +73,21 @@ def written_arguments(node: Node) -> tuple[int, ...]:
 @cache
 def _writes(target: Any) -> tuple[int | None, tuple[int, ...]]:
     """The arguments that an operator writes to, and the argument that says whether it does."""
-    if not isinstance(target, torch._ops.OpOverload):
+    if not isinstance(target, OpOverload):
         return None, ()
     name = str(target)
     if name in _SECRET_WRITES:
         return _SECRET_WRITES[name]
-    if not target._schema.is_mutable or name in _RESHAPING:
+    schema = schema_of(target)
+    if not schema.is_mutable or name in _RESHAPING:
         return None, ()
-    arguments = target._schema.arguments
+    arguments = schema.arguments
     return None, tuple(i for i, a in enumerate(arguments) if a.alias_info is not None and a.alias_info.is_write)
+
+
+def schema_of(target: Any) -> Any:
+    """What an operator's arguments and results are, and which of them it writes to."""
+    return target._schema
 
 
 @cache
@@ -218,7 +226,8 @@ class _Memory:
 
 
 def _storage(value: Any) -> int:
-    return int(value.untyped_storage()._cdata) if isinstance(value, torch.Tensor) else 0
+    storage: Any = value.untyped_storage() if isinstance(value, torch.Tensor) else None
+    return 0 if storage is None else int(storage._cdata)
 
 
 class _Restored(Interpreter):

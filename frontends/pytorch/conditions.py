@@ -1,8 +1,9 @@
 """Conditions on sizes that torch met while tracing, judged for every size that the caller allows.
 
-torch follows one path and notes as *guards* what it took for granted. A guard that holds for all sizes is harmless; one that fails
-only where a size is 0 or 1 is an assumption, which verification must sample; any other narrows a range that the caller left open, or
-is a refusal naming the line that asked. A condition is proven by interval arithmetic, or tried at many sizes.
+torch follows one path and notes as *guards* what it took for granted. A guard that holds for all sizes is harmless;
+one that fails only where a size is 0 or 1 is an assumption, which verification must sample; any other narrows a range
+that the caller left open, or is a refusal naming the line that asked. A condition is proven by interval arithmetic,
+or tried at many sizes.
 """
 
 from __future__ import annotations
@@ -106,7 +107,9 @@ def conjuncts(expression: Any) -> Iterator[Any]:
 # ---- trying ----------------------------------------------------------------------------------------------------
 
 
-def counterexample(condition: Condition, ranges: Mapping[str, Symbol], example: Mapping[str, int]) -> dict[str, int] | None:
+def counterexample(
+    condition: Condition, ranges: Mapping[str, Symbol], example: Mapping[str, int]
+) -> dict[str, int] | None:
     """Sizes within the ranges at which a condition fails, None if none was found."""
     used = [ranges[n] for n in condition.symbols if n in ranges]
     if not used:

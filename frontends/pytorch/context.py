@@ -27,7 +27,9 @@ from dragoman.ir.weights import Weight
 
 @dataclass(frozen=True)
 class Number:
-    """A scalar that is known only when the model runs: `x.shape[0] ** 0.5`, `t.item()`. `kind` is bool, int or float."""
+    """A scalar that is known only when the model runs: `x.shape[0] ** 0.5`, `t.item()`. `kind` is bool, int or float.
+    A scalar that is known only when the model runs: `x.shape[0] ** 0.5`, `t.item()`. `kind` is bool, int or float.
+    """
 
     expression: sympy.Basic
     kind: str
@@ -61,7 +63,9 @@ class Context:
         return self.types[0]
 
     def weight(self, name: str, weight: Weight) -> Value:
-        """A constant of several elements. Raises Unsupported in a region of control flow, which has no weights of its own."""
+        """A constant of several elements. Raises Unsupported in a region of control flow, which has no weights of its
+        own.
+        """
         if self.in_region:
             raise Unsupported("it makes a constant inside control flow: make it outside and pass it in")
         return self.b.graph.add_weight(name, weight)
@@ -181,7 +185,9 @@ def category(x: Operand) -> int:
 
 
 def result_dtype(operands: Sequence[Operand], default: DType) -> DType:
-    """torch.result_type: tensors with dimensions first, then rank-0 tensors, then numbers, each only if of a higher kind."""
+    """torch.result_type: tensors with dimensions first, then rank-0 tensors, then numbers, each only if of a higher
+    kind.
+    """
     groups: list[list[DType]] = [[], [], []]
     for x in operands:
         if isinstance(x, Value):

@@ -1,18 +1,21 @@
 """Operators outside the table, taken apart by torch's own decompositions, each on its own.
 
-A single operator is traced on the fake tensors it was exported with, symbolic sizes kept, and the small graph that results is walked as any
-other. Refuses a decomposition that branches on a size in a way that does not hold for all sizes, and operators torch has none for.
+A single operator is traced on the fake tensors it was exported with, symbolic sizes kept, and the small graph that
+results is walked as any other. Refuses a decomposition that branches on a size in a way that does not hold for all
+sizes, and operators torch has none for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from torch._C import DispatchKey
 from torch._decomp import decomposition_table
 from torch._guards import detect_fake_mode
+from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
@@ -31,9 +34,11 @@ class Expansions:
         self._traced: dict[Any, GraphModule | None] = {}
 
     def of(self, node: Node) -> GraphModule | None:
-        """The graph of one operator, its tensor and symbolic arguments being the placeholders; None if torch has none."""
+        """The graph of one operator, its tensor and symbolic arguments being the placeholders; None if torch has
+        none.
+        """
         target = node.target
-        rule = _rule(target) if isinstance(target, torch._ops.OpOverload) else None
+        rule = _rule(target) if isinstance(target, OpOverload) else None
         if rule is None:
             return None
         leaves, spec = pytree.tree_flatten((node.args, node.kwargs))
@@ -70,7 +75,7 @@ class Expansions:
                 raise Unsupported(f"torch's decomposition fails: {error}") from error
 
     @contextmanager
-    def _guarded(self, environment: Any) -> Iterator[None]:
+    def _guarded(self, environment: Any) -> Generator[None]:
         """Let tracing ask about sizes, and refuse it if an answer does not hold for all of them."""
         if environment is None:
             yield
@@ -110,7 +115,7 @@ def _signature(leaf: Any) -> Any:
 
 def _rule(target: Any) -> Callable[..., Any] | None:
     """What torch itself would do without a kernel; a Python rule of its table only where there is nothing composite."""
-    composite = torch._C.DispatchKey.CompositeImplicitAutograd
+    composite = DispatchKey.CompositeImplicitAutograd
     if composite in target.py_kernels or target.has_kernel_for_dispatch_key(composite):
         return target.decompose
     return decomposition_table.get(target)

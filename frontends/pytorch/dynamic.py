@@ -1,8 +1,8 @@
 """What the caller says is dynamic: `{"x": {0: "batch", 1: "8*seq"}}`, read into dims of the IR.
 
-Also chooses the sizes to trace with: torch takes a size of 0 or 1, and two symbols of one size, for a fact about the model, so
-examples with such sizes are replaced by empty tensors of others. Refuses names and axes that the inputs do not have, and example sizes that
-contradict the expressions.
+Also chooses the sizes to trace with: torch takes a size of 0 or 1, and two symbols of one size, for a fact about the
+model, so examples with such sizes are replaced by empty tensors of others. Refuses names and axes that the inputs do
+not have, and example sizes that contradict the expressions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _SIZES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31)
 
 @dataclass(frozen=True)
 class Spec:
-    """The dynamic dims of the inputs: by input and axis, with their symbols and which of these have a range from the caller."""
+    """The dynamic dims of the inputs: by input and axis, with their symbols and which of these have a range from the
+    caller.
+    """
 
     dims: Mapping[str, Mapping[int, DimExpr]] = field(default_factory=dict[str, Mapping[int, DimExpr]])
     symbols: Mapping[str, Symbol] = field(default_factory=dict[str, Symbol])
@@ -58,7 +60,9 @@ def read_spec(dynamic: Dynamic | None, inputs: Sequence[Leaf]) -> Spec:
         if isinstance(read, DimExpr):
             dims.setdefault(name, {})[axis] = read
         elif read != tensors[name].shape[axis]:
-            raise UsageError(f"{name!r} is said to be {read} at axis {axis}, the example is {tensors[name].shape[axis]}")
+            raise UsageError(
+                f"{name!r} is said to be {read} at axis {axis}, the example is {tensors[name].shape[axis]}"
+            )
     return Spec(dims, known, frozenset(ranged))
 
 
@@ -82,8 +86,12 @@ def _declared(dim: Any) -> list[tuple[Symbol, bool]]:
         return []
     if hasattr(dim, "__name__") and hasattr(dim, "min") and not hasattr(dim, "root"):  # torch.export.Dim
         high = dim.max if isinstance(dim.max, int) else UNBOUNDED
-        return [(Symbol(dim.__name__, max(int(dim.min), 1), min(high, UNBOUNDED)), isinstance(dim.max, int) or dim.min > 1)]
-    raise UsageError(f"{dim!r} is no dynamic dimension: write a name such as 'batch', an expression such as '8*seq', or a Symbol")
+        return [
+            (Symbol(dim.__name__, max(int(dim.min), 1), min(high, UNBOUNDED)), isinstance(dim.max, int) or dim.min > 1)
+        ]
+    raise UsageError(
+        f"{dim!r} is no dynamic dimension: write a name such as 'batch', an expression such as '8*seq', or a Symbol"
+    )
 
 
 def _declare(known: dict[str, Symbol], ranged: set[str], symbol: Symbol, has_range: bool) -> None:
@@ -149,7 +157,9 @@ def _solved(dim: DimExpr, extent: int, name: str, axis: int) -> tuple[str, int]:
 
 
 def tracing_sizes(spec: Spec, example: Mapping[str, int], inputs: Sequence[Leaf], *, apart: bool) -> dict[str, int]:
-    """Sizes to trace with: the example's, but none below 2; with `apart`, also all different from each other and static sizes."""
+    """Sizes to trace with: the example's, but none below 2; with `apart`, also all different from each other and
+    static sizes.
+    """
     static = {
         int(extent)
         for name, leaf in inputs

@@ -1,7 +1,8 @@
 """Calls torch.export on a module, and turns its failures into refusals that name the user's line.
 
-Every dynamic dim is traced as torch's own symbol without conditions of its own (`Dim.AUTO`, sizes 0 and 1 not taken for granted);
-what the model then asks of it is judged here. Nothing of the module is changed, and its weights are not copied.
+Every dynamic dim is traced as torch's own symbol without conditions of its own (`Dim.AUTO`, sizes 0 and 1 not taken
+for granted); what the model then asks of it is judged here. Nothing of the module is changed, and its weights are not
+copied.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -52,7 +53,9 @@ class Exported:
     judged: Judged
 
 
-def export(module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], dynamic: Dynamic | None) -> Exported:
+def export(
+    module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], dynamic: Dynamic | None
+) -> Exported:
     """Trace a module on example arguments. Raises UsageError, DimensionPinned or Unsupported."""
     inputs = input_leaves(module.forward, args, kwargs)
     spec = read_spec(dynamic, inputs)
@@ -97,7 +100,7 @@ def _dynamic_shapes(
     """The specification in torch's form: the tree of the arguments with `{axis: Dim.AUTO}` or None as leaves."""
     if not spec:
         return None
-    marks = [{axis: Dim.AUTO for axis in spec.dims.get(name, {})} or None for name, _ in inputs]
+    marks = [dict.fromkeys(spec.dims.get(name, {}), Dim.AUTO) or None for name, _ in inputs]
     _, structure = pytree.tree_flatten((args, kwargs))
     marked_args, marked_kwargs = pytree.tree_unflatten(marks, structure)
     return bound_arguments(module.forward, marked_args, marked_kwargs)
@@ -153,7 +156,7 @@ def environment_of(program: ExportedProgram) -> Any:
 
 
 @contextmanager
-def tracing(module: torch.nn.Module) -> Iterator[None]:
+def tracing(module: torch.nn.Module) -> Generator[None]:
     """torch's settings for one trace of a module; everything is put back."""
     if any(type(m).__module__.startswith("transformers.") for m in module.modules()):
         register_caches()
@@ -169,7 +172,7 @@ def tracing(module: torch.nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _setting(owner: Any, name: str, value: Any) -> Iterator[None]:
+def _setting(owner: Any, name: str, value: Any) -> Generator[None]:
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -179,7 +182,7 @@ def _setting(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _slow_path() -> Iterator[None]:
+def _slow_path() -> Generator[None]:
     """Without gradients torch.nn's transformer layers call a fused kernel, whose parts are what is wanted here."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -190,14 +193,15 @@ def _slow_path() -> Iterator[None]:
 
 
 @contextmanager
-def _lines_of_the_model() -> Iterator[None]:
+def _lines_of_the_model() -> Generator[None]:
     """Let torch note, for what it takes for granted about sizes, the model's own line instead of torch's."""
-    original = ShapeEnv._get_user_frame
+    environment: Any = ShapeEnv
+    original = environment._get_user_frame
 
     def models_frame(self: Any) -> Any:
         return frame_of_the_model(inspect.currentframe()) or original(self)
 
-    with _setting(ShapeEnv, "_get_user_frame", models_frame):
+    with _setting(environment, "_get_user_frame", models_frame):
         yield
 
 
@@ -217,7 +221,7 @@ class _WithoutGraphs(io.TextIOBase):
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Keep torch's own reports of what is refused below off the screen."""
     loggers = [logging.getLogger(name) for name in _NOISE]
     levels = [logger.level for logger in loggers]
@@ -227,7 +231,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
-            # nn.LSTM and nn.GRU refresh their own list of weights while traced; treespec's own deprecations are torch's.
+            # nn.LSTM and nn.GRU refresh their own list of weights while traced; torch uses forms that it deprecates.
             warnings.filterwarnings("ignore", message="The tensor attributes .* were assigned during export")
             warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
             yield
@@ -238,7 +242,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
+def _without_collection() -> Generator[None]:
     """Tracing makes many objects and few cycles: collecting while it runs costs a fifth of the time."""
     enabled = gc.isenabled()
     gc.disable()

@@ -1,4 +1,5 @@
-"""Models in a Hugging Face directory: `config.json` and safetensors files, built with the class that the configuration names.
+"""Models in a Hugging Face directory: `config.json` and safetensors files, built with the class that the
+configuration names.
 
 The class comes from the installed transformers, never from code beside the model, and nothing is fetched. Weights are
 memory-mapped: a tensor is read when it is used, and no second copy exists. Refuses pickled and missing weights.
@@ -45,7 +46,9 @@ def load_model(folder: Path) -> torch.nn.Module:
     if not weights:
         pickled = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
         if pickled:
-            raise UnsafeInput(f"{folder} has its weights in {pickled[0]}: reading it would run code; save safetensors instead")
+            raise UnsafeInput(
+                f"{folder} has its weights in {pickled[0]}: reading it would run code; save safetensors instead"
+            )
         raise Malformed(f"{folder} has no safetensors file")
     found = _class(architecture, folder)
     with _no_progress_bar():
@@ -102,7 +105,10 @@ class _no_progress_bar:  # noqa: N801  (a context manager reads as a phrase)
 
 def _check(folder: Path, architecture: str, report: dict[str, Any]) -> None:
     """Weights that the files lack would be random numbers."""
-    for what, names in (("no values", report.get("missing_keys")), ("values of another shape", report.get("mismatched_keys"))):
+    for what, names in (
+        ("no values", report.get("missing_keys")),
+        ("values of another shape", report.get("mismatched_keys")),
+    ):
         if names:
             listed = sorted(str(n[0]) if isinstance(n, tuple) else str(n) for n in names)
             more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
@@ -140,7 +146,12 @@ def example_arguments(model: Any) -> tuple[dict[str, Any], Dynamic]:
 
 
 def _add_text(
-    inputs: dict[str, Any], dynamic: dict[str, dict[int, str]], parameters: set[str], config: Any, length: str, prefix: str
+    inputs: dict[str, Any],
+    dynamic: dict[str, dict[int, str]],
+    parameters: set[str],
+    config: Any,
+    length: str,
+    prefix: str,
 ) -> None:
     names = [f"{prefix}input_ids", *([] if prefix else ["attention_mask", "token_type_ids"])]
     for name in names:

@@ -1,6 +1,7 @@
 """From an exported program to a graph: inputs, weights by their names, states that the model writes to, outputs.
 
-A buffer or input that the model changes becomes a state: an input with the value before, and an output with the value after.
+A buffer or input that the model changes becomes a state: an input with the value before, and an output with the value
+after.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from dragoman.ir.weights import Weight
 
 @dataclass(frozen=True)
 class State:
-    """Something the model changes: the input that has its value before, the output that has it after, and the value it begins with."""
+    """Something the model changes: the input that has its value before, the output that has it after, and the value
+    it begins with.
+    """
 
     input: str
     output: str
@@ -57,9 +60,15 @@ class Imported:
 
 
 def translate(
-    program: ExportedProgram, inputs: Sequence[str], dims: Symbols, name: str = "", assumptions: Sequence[Assumption] = ()
+    program: ExportedProgram,
+    inputs: Sequence[str],
+    dims: Symbols,
+    name: str = "",
+    assumptions: Sequence[Assumption] = (),
 ) -> Imported:
-    """Translate a program whose tensor and scalar inputs have these names. Raises ImportRefused listing what it cannot."""
+    """Translate a program whose tensor and scalar inputs have these names. Raises ImportRefused listing what it
+    cannot.
+    """
     started = time.perf_counter()
     table.load()
     reader = _Reader(program, inputs, dims, name)

@@ -49,8 +49,8 @@ def import_module(
 ) -> Source:
     """Trace a module on example arguments and translate it.
 
-    `dynamic` maps names of inputs to {axis: name or expression or Symbol}. Raises UsageError for arguments that do not fit,
-    DimensionPinned where the model fixes a dynamic dim, ImportRefused for operators without translation.
+    `dynamic` maps names of inputs to {axis: name or expression or Symbol}. Raises UsageError for arguments that do
+    not fit, DimensionPinned where the model fixes a dynamic dim, ImportRefused for operators without translation.
     """
     kwargs = dict(kwargs or {})
     started = time.perf_counter()
@@ -93,7 +93,9 @@ def _runner(
 def import_exported(
     program: ExportedProgram, *, dynamic: Dynamic | None = None, name: str = "", progress: Progress = _silent
 ) -> Source:
-    """Translate a program that torch.export made. `dynamic` names its dynamic dims, which torch itself calls `s0`, `s1`, …"""
+    """Translate a program that torch.export made. `dynamic` names its dynamic dims, which torch itself calls `s0`,
+    `s1`, …
+    """
     example = program.example_inputs
     args, kwargs = example if example is not None else ((), {})
     inputs = _program_inputs(program, args, kwargs)
@@ -152,7 +154,9 @@ def import_directory(
     dynamic: Dynamic | None = None,
     progress: Progress = _silent,
 ) -> Source:
-    """Read a Hugging Face model directory: configuration and safetensors. Without arguments, examples are made from the configuration."""
+    """Read a Hugging Face model directory: configuration and safetensors. Without arguments, examples are made from
+    the configuration.
+    """
     from dragoman.frontends.pytorch.huggingface import example_arguments, load_model
 
     folder = Path(path)
@@ -164,4 +168,3 @@ def import_directory(
         kwargs, standard = example_arguments(module)
         dynamic = standard if dynamic is None else dynamic
     return import_module(module, args, kwargs, dynamic=dynamic, name=folder.name, progress=progress)
-

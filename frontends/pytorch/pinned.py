@@ -1,7 +1,8 @@
 """From torch's own symbols to the caller's: which dims stayed dynamic, which the model pinned, and by which line.
 
-After a trace each dynamic dim of an input is a number (pinned), a symbol of torch's, or an expression in one. This module binds those
-symbols to the caller's dims, judges what torch took for granted, and raises DimensionPinned where a dim cannot be what was asked.
+After a trace each dynamic dim of an input is a number (pinned), a symbol of torch's, or an expression in one. This
+module binds those symbols to the caller's dims, judges what torch took for granted, and raises DimensionPinned where
+a dim cannot be what was asked.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ from dragoman.ir.dims import UNBOUNDED, Dim, DimExpr, Symbol, floordiv, same, su
 from dragoman.ir.errors import DimensionPinned
 
 _ADVICE = (
-    "Sizes stay dynamic in arithmetic and as arguments of torch functions; int(), float(), math.sqrt() of a size, a comparison "
-    "with a fixed size, or a tensor of fixed size pin them."
+    "Sizes stay dynamic in arithmetic and as arguments of torch functions; int(), float(), math.sqrt() of a size, a "
+    "comparison with a fixed size, or a tensor of fixed size pin them."
 )
 
 
 @dataclass(frozen=True)
 class Assumption:
-    """Something the model asks about its sizes that fails at `fails_at` (sizes of 0 or 1): the import follows the other path."""
+    """Something the model asks about its sizes that fails at `fails_at` (sizes of 0 or 1): the import follows the
+    other path.
+    """
 
     condition: str
     line: str
@@ -147,16 +150,15 @@ def _narrowed(
 
 
 def _conditions(dims: Symbols, environment: Any) -> Iterable[Condition]:
+    """What torch took for granted about symbols of inputs, each once."""
     seen: set[Any] = set()
-    for guard in environment.guards if environment is not None else ():
+    for guard in environment.guards:
         for part in conjuncts(guard.expr):
-            known = all(dims.bound(s) is not None for s in part.free_symbols)
-            replaced = part if known else environment.replace(part) if hasattr(environment, "replace") else part
-            if replaced in seen or not all(dims.bound(s) is not None for s in replaced.free_symbols):
+            condition = part if dims.knows(part) else environment.replace(part)
+            if condition in seen or not dims.knows(condition) or condition in (sympy.true, sympy.false):
                 continue
-            seen.add(replaced)
-            if replaced not in (sympy.true, sympy.false):
-                yield Condition(replaced, dims, line_of_guard(guard.sloc))
+            seen.add(condition)
+            yield Condition(condition, dims, line_of_guard(guard.sloc))
 
 
 def _narrow(condition: Condition, symbol: Symbol, middle: int, fixed: bool, placed: Sequence[Placed]) -> Symbol:
@@ -197,8 +199,10 @@ def _unrelated(condition: Condition, failing: Mapping[str, int], placed: Sequenc
     places = {n: next((f" ({p})" for p in placed if n in symbols(p.wanted)), "") for n in condition.symbols}
     names = " and ".join(f"'{n}'{place}" for n, place in sorted(places.items()))
     equal = condition.sides is not None and all(isinstance(s, DimExpr) for s in condition.sides)
-    advice = "Give both the same name, or write one as an expression of the other." if equal else (
-        "Declare ranges in which it always holds."
+    advice = (
+        "Give both the same name, or write one as an expression of the other."
+        if equal
+        else ("Declare ranges in which it always holds.")
     )
     return DimensionPinned(
         f"the dynamic dimensions {names} are tied by the model: it needs {condition}, which fails for {sizes}\n"

@@ -28,8 +28,9 @@ class ProgramProbe:
     def __init__(self, program: ExportedProgram, inputs: Sequence[str], dims: Symbols, name: str = "") -> None:
         self._program = program
         self.graph: Graph
-        self.graph, became = watched(program, inputs, dims, name)
-        self._behind = {value: node for node, value in became.items()}
+        self.graph, self._became = watched(program, inputs, dims, name)
+        # Several nodes may be one value (a cast to the dtype it has); the first is what computes it.
+        self._behind = {value: node for node, value in reversed(self._became.items())}
 
     def probe(self, inputs: Sequence[Array], values: Sequence[Value], double: bool = False) -> Mapping[Value, Array]:
         """What these values are in a run; those that are no tensor of the program on their own are left out."""
@@ -44,13 +45,13 @@ class ProgramProbe:
         """What each placeholder gets: inputs of the graph by the value they became, stored tensors, constants."""
         arguments: list[Any] = []
         placeholders = [n for n in self._program.graph.nodes if n.op == "placeholder"]
-        by_node = {node: given[value.name] for value, node in self._behind.items() if value.name in given}
+        by_node = {n: given[v.name] for n, v in self._became.items() if n.op == "placeholder" and v.name in given}
         for node, spec in zip(placeholders, self._program.graph_signature.input_specs, strict=True):
             x = by_node.get(node)
             if x is None and spec.kind is not InputKind.USER_INPUT:
                 x = self._stored(str(spec.target))
             if x is None:
-                x = node.meta.get("val")
+                x = node.meta.get("val")  # an argument that is no tensor
             # A copy: the program may write to what it is given.
             arguments.append((wide(x) if double else x).clone() if isinstance(x, Tensor) else x)
         return arguments

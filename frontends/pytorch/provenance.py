@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch._ops import HigherOrderOperator, OpOverload
 from torch.fx import Node
 
 from dragoman.ir.provenance import Provenance, Source
@@ -35,7 +36,9 @@ def is_models_file(path: str) -> bool:
 
 
 def frame_of_the_model(frame: FrameType | None) -> FrameType | None:
-    """The innermost frame, from this one outwards, of the model's own code, or of torch.nn where torch's is the model."""
+    """The innermost frame, from this one outwards, of the model's own code, or of torch.nn where torch's is the
+    model.
+    """
     inside_torch: FrameType | None = None
     while frame is not None:
         path = frame.f_code.co_filename
@@ -74,9 +77,9 @@ def module_of(node: Node) -> str:
 def operator_of(node: Node) -> str:
     """The operator's name as torch prints it: `aten.linear.default`."""
     target = node.target
-    if isinstance(target, torch._ops.OpOverload):
+    if isinstance(target, OpOverload):
         return str(target)
-    if isinstance(target, torch._ops.HigherOrderOperator):
+    if isinstance(target, HigherOrderOperator):
         return f"higher_order.{target.name()}"
     name = getattr(target, "__name__", str(target))
     return f"_operator.{name}" if getattr(target, "__module__", "") in ("_operator", "builtins") else name

@@ -7,7 +7,7 @@ four operators answer with the types alone; afterwards they are as they were. On
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,7 +63,7 @@ def _patches() -> list[tuple[Any, Callable[..., Any]]]:
 
 
 @contextmanager
-def typed_recurrence() -> Iterator[None]:
+def typed_recurrence() -> Generator[None]:
     """Answer for recurrent layers with types alone while open."""
     with _LOCK:
         saved = [(operator, dict(operator.py_kernels)) for operator, _ in _patches()]

@@ -1,12 +1,13 @@
 """Runs the source model on NumPy arrays: in its own precision, or with every real number in float64 as an oracle.
 
-The doubled copy of the weights is made when it is first asked for and given up by `release()`. In double, dtypes that the model writes down
-(`.to(torch.float32)`, `torch.zeros(…, dtype=torch.float16)`) count as float64 too, so that nothing is rounded on the way.
+The doubled copy of the weights is made when it is first asked for and given up by `release()`. In double, dtypes that
+the model writes down (`.to(torch.float32)`, `torch.zeros(…, dtype=torch.float16)`) count as float64 too, so that
+nothing is rounded on the way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,9 @@ _COMPLEX = (torch.complex32, torch.complex64)
 
 
 class SourceRunner:
-    """A module with the arguments of its call. Inputs come in the order of the graph's inputs, outputs in that of its outputs."""
+    """A module with the arguments of its call. Inputs come in the order of the graph's inputs, outputs in that of its
+    outputs.
+    """
 
     def __init__(
         self,
@@ -64,7 +67,9 @@ class SourceRunner:
         return [to_numpy((state[n] if n in self._buffers else known[n]).detach()) for n in self._input_names]
 
     def run(self, inputs: Sequence[Array], double: bool = False) -> list[Array]:
-        """The outputs for these inputs. Floating-point inputs are widened in double; integers and booleans never change."""
+        """The outputs for these inputs. Floating-point inputs are widened in double; integers and booleans never
+        change.
+        """
         given = {n: from_numpy(np.asarray(x)) for n, x in zip(self._input_names, inputs, strict=True)}
         if double:
             given = {n: wide(x) for n, x in given.items()}
@@ -75,7 +80,11 @@ class SourceRunner:
         state = dict(self._weights(double))
         state.update({name: given[name].clone() for name in self._buffers})
         with torch.no_grad(), precision(double):
-            result = torch.func.functional_call(self._module, state, args, kwargs) if state else self._module(*args, **kwargs)
+            result = (
+                torch.func.functional_call(self._module, state, args, kwargs)
+                if state
+                else self._module(*args, **kwargs)
+            )
         outputs = [*pytree.tree_leaves(result), *(state[n] for n in self._buffers), *(given[n] for n in self._changed)]
         return [_array(x) for x in outputs if x is not None]
 
@@ -128,7 +137,7 @@ def wide(x: Tensor) -> Tensor:
 
 
 @contextmanager
-def _slow_path() -> Iterator[None]:
+def _slow_path() -> Generator[None]:
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -142,7 +151,7 @@ def _branch(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any]
 
 
 @contextmanager
-def _plain_branches() -> Iterator[None]:
+def _plain_branches() -> Generator[None]:
     """torch.cond as Python's `if`, which is what it means: torch would compile both branches anew for each size."""
     before = torch.cond
     torch.cond = _branch
@@ -153,7 +162,7 @@ def _plain_branches() -> Iterator[None]:
 
 
 @contextmanager
-def precision(double: bool) -> Iterator[None]:
+def precision(double: bool) -> Generator[None]:
     """Operators as the model means them, node by node; in float64 throughout if `double`."""
     with ExitStack() as stack:
         stack.enter_context(_slow_path())
@@ -164,7 +173,7 @@ def precision(double: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _in_double() -> Iterator[None]:
+def _in_double() -> Generator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

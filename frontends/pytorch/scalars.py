@@ -1,4 +1,5 @@
-"""Scalars that are known only when the model runs, written as rank-0 values: `x.shape[0] ** -0.5`, `lengths.max().item()`.
+"""Scalars that are known only when the model runs, written as rank-0 values: `x.shape[0] ** -0.5`,
+`lengths.max().item()`.
 
 torch keeps them as sympy expressions; integers are computed in i64 and reals in f64, as Python would.
 """

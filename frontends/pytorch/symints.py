@@ -1,8 +1,8 @@
 """torch's symbolic sizes as dims of the IR.
 
-torch writes a size as a sympy expression over symbols of its own (`s77`). Here each symbol stands for a dim in the user's
-names; expressions are rebuilt from those. Only the expression's structure is read, never its text. Refuses sizes that go through
-floating-point numbers unless the result is provably the floor or ceiling of a simple ratio.
+torch writes a size as a sympy expression over symbols of its own (`s77`). Here each symbol stands for a dim in the
+user's names; expressions are rebuilt from those. Only the expression's structure is read, never its text. Refuses
+sizes that go through floating-point numbers unless the result is provably the floor or ceiling of a simple ratio.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _PROBED = 4096  # sizes at which a rounded ratio is compared with what floating-
 
 
 class Symbols:
-    """The dims that torch's symbols stand for. Symbols met for the first time are data-dependent sizes and get a fresh name."""
+    """The dims that torch's symbols stand for. Symbols met for the first time are data-dependent sizes and get a
+    fresh name.
+    """
 
     def __init__(self, taken: frozenset[str] = frozenset(), ranges: Ranges | None = None) -> None:
         self._known: dict[sympy.Symbol, Dim] = {}
@@ -73,7 +75,9 @@ class Symbols:
             return _round(type(expression), self._ratio(expression.args[0]))
         build = _BUILDERS.get(type(expression))
         if build is None:
-            raise Unsupported(f"the size {expression} uses {type(expression).__name__}, which a dimension cannot express")
+            raise Unsupported(
+                f"the size {expression} uses {type(expression).__name__}, which a dimension cannot express"
+            )
         if isinstance(expression, sympy.Pow) and not (expression.args[1].is_Integer and expression.args[1] >= 0):
             raise Unsupported(f"the size {expression} has an exponent that is no natural number")
         return build(*(self.dim(a) for a in expression.args))

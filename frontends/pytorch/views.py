@@ -15,12 +15,43 @@ from dragoman.ir.types import Shape, same_shape
 
 # Views that keep the elements and their order: another shape, or nothing at all.
 _RESHAPES = frozenset(
-    "view reshape _unsafe_view flatten unflatten squeeze unsqueeze view_as reshape_as ravel atleast_1d atleast_2d "
-    "atleast_3d alias detach contiguous to lift_fresh lift dropout positive resolve_conj resolve_neg type_as "
-    "requires_grad_ expand_as expand broadcast_to feature_dropout alpha_dropout".split()
+    [
+        "view",
+        "reshape",
+        "_unsafe_view",
+        "flatten",
+        "unflatten",
+        "squeeze",
+        "unsqueeze",
+        "view_as",
+        "reshape_as",
+        "ravel",
+        "atleast_1d",
+        "atleast_2d",
+        "atleast_3d",
+        "alias",
+        "detach",
+        "contiguous",
+        "to",
+        "lift_fresh",
+        "lift",
+        "dropout",
+        "positive",
+        "resolve_conj",
+        "resolve_neg",
+        "type_as",
+        "requires_grad_",
+        "expand_as",
+        "expand",
+        "broadcast_to",
+        "feature_dropout",
+        "alpha_dropout",
+    ]
 )
 _EXPANDS = frozenset({"expand", "expand_as", "broadcast_to"})
-_SPLITS = frozenset("split split_with_sizes chunk unbind tensor_split unsafe_split unsafe_chunk hsplit vsplit".split())
+_SPLITS = frozenset(
+    ["split", "split_with_sizes", "chunk", "unbind", "tensor_split", "unsafe_split", "unsafe_chunk", "hsplit", "vsplit"]
+)
 
 
 def written_back(

@@ -1,21 +1,23 @@
 """Walks an exported graph in order and writes IR: values, sizes as dims, writes in place as new values.
 
-Every node's result is compared with the type that torch recorded for it; a difference is an internal error naming the node. An
-operator outside the table is decomposed by torch on its own; what remains is collected and refused at the end.
+Every node's result is compared with the type that torch recorded for it; a difference is an internal error naming the
+node. An operator outside the table is decomposed by torch on its own; what remains is collected and refused at the
+end.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch._ops import HigherOrderOperator, OpOverload
 from torch.fx import GraphModule, Node
 
 from dragoman.frontends.pytorch import views
-from dragoman.frontends.pytorch.aliases import Aliases, written_arguments
+from dragoman.frontends.pytorch.aliases import Aliases, schema_of, written_arguments
 from dragoman.frontends.pytorch.context import Context, Number
 from dragoman.frontends.pytorch.decompose import Expansions
 from dragoman.frontends.pytorch.dtypes import from_torch
@@ -162,13 +164,13 @@ class Walker:
         if node.target is operator.getitem:
             self._pick(node)
             return
-        name = operator_of(node) if not isinstance(node.target, torch._ops.OpOverload) else name_of(node.target)
+        name = operator_of(node) if not isinstance(node.target, OpOverload) else name_of(node.target)
         if name in _CHECKS:
             return
         if isinstance(node.meta.get("val"), (bool, int, float, torch.SymInt, torch.SymFloat, torch.SymBool)):
             self.bind(node, self._number(node, name))
             return
-        if not node.users and not written_arguments(node) and not isinstance(node.target, torch._ops.HigherOrderOperator):
+        if not node.users and not written_arguments(node) and not isinstance(node.target, HigherOrderOperator):
             return
         result = self._translated(node, name)
         self._check(node, result)
@@ -176,7 +178,8 @@ class Walker:
 
     def _pick(self, node: Node) -> None:
         whole, index = node.args
-        assert isinstance(whole, Node) and isinstance(index, int)
+        assert isinstance(whole, Node)
+        assert isinstance(index, int)
         parts = self.read(whole)
         if isinstance(parts, _Inlined):
             inner = parts.outputs[index]
@@ -187,7 +190,9 @@ class Walker:
         part = parts[index]
         if part is None and node.users and isinstance(node.meta.get("val"), torch.Tensor):
             source = self._builder.provenance.sources[0]
-            self._job.refusals.add(Source(operator_of(whole), source.module, source.line), f"its result {index} is used")
+            self._job.refusals.add(
+                Source(operator_of(whole), source.module, source.line), f"its result {index} is used"
+            )
             part = self._made_up(node)
         self.bind(node, part)
 
@@ -238,7 +243,7 @@ class Walker:
     def _find(self, node: Node, name: str) -> tuple[Translation | None, bool]:
         """The translation of an operator, or that of its form which does not write in place."""
         found = translation_of(name)
-        if found is not None or not node.target._schema.is_mutable:  # type: ignore[union-attr]
+        if found is not None or not schema_of(node.target).is_mutable:
             return found, False
         namespace, base, overload = name.split(".", 2)
         if not base.endswith("_") or base.endswith("__"):
@@ -296,8 +301,10 @@ class Walker:
         """Keep a node's result, and let what it has written reach its arguments."""
         self._values[node] = tuple(result) if isinstance(result, list) else result
         written = written_arguments(node)
+        changes = dict(self._context.written)
         alone = written == (0,) and isinstance(result, Value)  # its argument is also its result
-        changes: dict[int, Value] = dict(self._context.written) or ({0: result} if alone else {})
+        if alone and not changes:
+            changes[0] = result
         for index, value in changes.items():
             try:
                 self.aliases.write(self._argument_node(node, index), value)
@@ -396,7 +403,9 @@ class Walker:
         return inner._run_on(operands)
 
     def region(self, module: GraphModule, operands: Sequence[Any]) -> Graph:
-        """A sub-graph of control flow; operands that are values become its inputs, dims and numbers stay what they are."""
+        """A sub-graph of control flow; operands that are values become its inputs, dims and numbers stay what they
+        are.
+        """
         graph = Graph()
         inner = Walker(self._job, graph, module, self._builder.provenance)
         inner._context.in_region = True
@@ -425,4 +434,3 @@ class _Inlined:
     """The outputs of an inlined region, as nodes of it."""
 
     outputs: list[Any]
-

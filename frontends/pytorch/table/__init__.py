@@ -1,6 +1,7 @@
 """What each torch operator means in the IR, one module per family of operators.
 
-Owns the entries only; how a graph is walked is the walker's matter. An operator without an entry is decomposed by torch, or refused.
+Owns the entries only; how a graph is walked is the walker's matter. An operator without an entry is decomposed by
+torch, or refused.
 """
 
 from __future__ import annotations

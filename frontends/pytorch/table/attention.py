@@ -38,7 +38,16 @@ def attention(
     return c.reshape(result, c.type.shape) if rank == 2 else result
 
 
-def _fused(c: Context, query: Value, key: Value, value: Value, mask: Value | None, dropout_p: float, causal: bool, scale: float | None) -> tuple[Value | None, ...]:
+def _fused(
+    c: Context,
+    query: Value,
+    key: Value,
+    value: Value,
+    mask: Value | None,
+    dropout_p: float,
+    causal: bool,
+    scale: float | None,
+) -> tuple[Value | None, ...]:
     result = attention(c, query, key, value, mask, dropout_p, causal, scale)
     return (result, *(None for _ in _results(c)[1:]))
 

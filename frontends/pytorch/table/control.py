@@ -29,7 +29,9 @@ def _matched(c: Context, graph: Graph, like: Sequence[Value]) -> Graph:
 
 
 @translates("higher_order.cond")
-def cond(c: Context, predicate: Any, true_graph: GraphModule, false_graph: GraphModule, operands: Sequence[Any] = ()) -> Any:
+def cond(
+    c: Context, predicate: Any, true_graph: GraphModule, false_graph: GraphModule, operands: Sequence[Any] = ()
+) -> Any:
     """One of two regions."""
     if isinstance(predicate, (bool, int)):  # known while tracing
         return c.expanded(true_graph if predicate else false_graph, operands)

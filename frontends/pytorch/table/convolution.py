@@ -27,7 +27,14 @@ def batched(c: Context, x: Value, rank: int, function: Callable[[Value], Value])
 
 
 def convolve(
-    c: Context, x: Value, weight: Value, bias: Value | None, stride: Numbers, padding: Numbers | str, dilation: Numbers, groups: int
+    c: Context,
+    x: Value,
+    weight: Value,
+    bias: Value | None,
+    stride: Numbers,
+    padding: Numbers | str,
+    dilation: Numbers,
+    groups: int,
 ) -> Value:
     """A convolution over as many axes as the weight has."""
     rank = weight.type.rank
@@ -143,7 +150,14 @@ def convolution(
 
 @translates("aten._convolution_mode.default")
 def convolution_mode(
-    c: Context, x: Value, weight: Value, bias: Value | None, stride: Numbers, padding: str, dilation: Numbers, groups: int
+    c: Context,
+    x: Value,
+    weight: Value,
+    bias: Value | None,
+    stride: Numbers,
+    padding: str,
+    dilation: Numbers,
+    groups: int,
 ) -> Value:
     """Padding by name."""
     return convolve(c, x, weight, bias, stride, padding, dilation, groups)

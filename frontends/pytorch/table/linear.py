@@ -40,9 +40,7 @@ def _blended(c: Context, added: Value, result: Value, beta: Scalar, alpha: Scala
     return b.add(result, added if beta == 1 else c.scaled(b.mul, added, beta, dtype=dtype))
 
 
-@translates(
-    "aten.addmm.default", "aten.addmv.default", "aten.baddbmm.default", "aten._addmm_activation.default"
-)
+@translates("aten.addmm.default", "aten.addmv.default", "aten.baddbmm.default", "aten._addmm_activation.default")
 def addmm(c: Context, added: Value, x: Value, y: Value, beta: Scalar = 1, alpha: Scalar = 1) -> Value:
     """beta·added + alpha·x·y."""
     return _blended(c, added, c.b.matmul(x, y), beta, alpha)

@@ -97,5 +97,3 @@ _question("isinf", "isinf", False)
 _question("isposinf", "isinf", False, negative=False)
 _question("isneginf", "isinf", False, positive=False)
 _question("isfinite", "isfinite", True)
-
-

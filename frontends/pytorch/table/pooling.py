@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dragoman.frontends.pytorch.context import Context
 from dragoman.frontends.pytorch.table.convolution import Numbers, batched, spread
 from dragoman.frontends.pytorch.table.registry import translates
-from dragoman.ir.dims import Dim
+from dragoman.ir.dims import Dim, DimExpr
 from dragoman.ir.graph import Value
 
 
@@ -89,7 +89,7 @@ def _adaptive(count: int) -> None:
 
 
 def _sizes(x: Value, given: Sequence[Dim] | Dim, count: int) -> tuple[Dim, ...]:
-    listed = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    listed: tuple[Dim, ...] = (given,) if isinstance(given, (int, DimExpr)) else tuple(given)
     return listed * count if len(listed) == 1 else listed
 
 

@@ -1,7 +1,7 @@
 """LSTM, GRU and plain recurrent layers, kept whole: one op for each layer of torch's stacks.
 
-torch lays weights out as a flat list: for each layer and direction w_ih, w_hh, then the biases if there are any, then w_hr for an
-LSTM with projections, which is spelled out as a scan because no op has it.
+torch lays weights out as a flat list: for each layer and direction w_ih, w_hh, then the biases if there are any, then
+w_hr for an LSTM with projections, which is spelled out as a scan because no op has it.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ def _projected_lstm(
         weights = [part[1], part[-1]]
         start = [_row(b, s, index) for s in (h0, c0)]
         body = _projected_step([*start, seen, *weights])
-        h, cell, y = b.scan(*start, seen, *weights, body=body, carries=2, length=length, reverse=index == 1, invariants=2)
+        h, cell, y = b.scan(
+            *start, seen, *weights, body=body, carries=2, length=length, reverse=index == 1, invariants=2
+        )
         outputs.append(y)
         hidden.append(b.reshape(h, shape=(1, *h.type.shape)))
         cells.append(b.reshape(cell, shape=(1, *cell.type.shape)))

@@ -1,7 +1,8 @@
 """The table from torch operators to functions that write IR, and the decorator that adds to it.
 
-A translation is called as the operator is: `(c, *args, **kwargs)`, where `c` is the context, tensors are IR values, symbolic
-sizes dims, dtypes those of the IR; devices, layouts and memory formats are left out. It returns what the operator returns.
+A translation is called as the operator is: `(c, *args, **kwargs)`, where `c` is the context, tensors are IR values,
+symbolic sizes dims, dtypes those of the IR; devices, layouts and memory formats are left out. It returns what the
+operator returns.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _TABLE: dict[str, dict[Version, Translation]] = {}
 def translates(*operators: str, since: str = "0") -> Callable[[Translation], Translation]:
     """Register a translation of operators, named as torch prints them: `translates("mylib.op.default")`.
 
-    `since` is the first version of torch that it is for; the newest that fits is used, and of two for one version the last.
+    `since` is the first version of torch that it is for; the newest that fits is used, and of two for one version the
+    last.
     """
     version = _version(since)
 

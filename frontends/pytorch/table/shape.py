@@ -173,7 +173,12 @@ def pieces(c: Context, x: Value, axis: int, sizes: Sequence[Dim]) -> list[Value]
 
 @translates(
     *("aten.split.Tensor", "aten.split.sizes", "aten.split_with_sizes.default", "aten.chunk.default"),
-    *("aten.unsafe_split.Tensor", "aten.unsafe_chunk.default", "aten.tensor_split.sections", "aten.tensor_split.indices"),
+    *(
+        "aten.unsafe_split.Tensor",
+        "aten.unsafe_chunk.default",
+        "aten.tensor_split.sections",
+        "aten.tensor_split.indices",
+    ),
     *("aten.unsafe_split_with_sizes.default", "aten.split_copy.Tensor", "aten.split_with_sizes_copy.default"),
 )
 def split(c: Context, x: Value, sizes: Any, dim: int = 0) -> list[Value]:
@@ -370,12 +375,13 @@ def unfold(c: Context, x: Value, dimension: int, size: int, step: int) -> Value:
     return permuted(c, taken, [*order, axis + 1])
 
 
-
 @translates("aten.as_strided.default", "aten.as_strided_copy.default")
 def as_strided(
     c: Context, x: Value, size: Sequence[Dim], stride: Sequence[Dim], storage_offset: Dim | None = None
 ) -> Value:
-    """Elements of the flattened tensor at offset + Σ index·stride; x must be laid out in order from its memory's start."""
+    """Elements of the flattened tensor at offset + Σ index·stride; x must be laid out in order from its memory's
+    start.
+    """
     source = c.node.args[0] if c.node is not None else None
     memory = source.meta.get("val") if isinstance(source, Node) else None
     if memory is None or not memory.is_contiguous() or memory.storage_offset() != 0:

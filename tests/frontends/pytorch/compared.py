@@ -1,4 +1,6 @@
-"""Import a small module and compare what our interpreter makes of the graph with the module itself in double precision."""
+"""Import a small module and compare what our interpreter makes of the graph with the module itself in double
+precision.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ BOUND = 1e-12  # float64 rounding of a few hundred operations; nothing in these 
 Inputs = Sequence[torch.Tensor]
 
 
-def imported(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None, **settings: Any) -> Source:
+def imported(
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None, **settings: Any
+) -> Source:
     """The module as a graph that the verifier accepts."""
     source = import_module(module.eval(), tuple(args), kwargs, **settings)
     verify(source.imported.graph)

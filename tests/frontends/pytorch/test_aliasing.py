@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dragoman.ir.errors import ImportRefused
-from tests.frontends.pytorch.compared import Calls, assert_same, arrays_of, check, check_function, imported
+from tests.frontends.pytorch.compared import Calls, arrays_of, assert_same, check, check_function, imported
 
 
 def grid(*shape: int) -> Tensor:

@@ -163,7 +163,9 @@ def test_sizes_are_numbers_where_the_model_computes_with_them() -> None:
 
 
 def test_the_size_itself_may_be_returned() -> None:
-    source = check(Model(lambda x: (x.shape[0], x + 1)), torch.randn(3), dynamic={"x": {0: "n"}}, others=[(torch.randn(8),)])
+    source = check(
+        Model(lambda x: (x.shape[0], x + 1)), torch.randn(3), dynamic={"x": {0: "n"}}, others=[(torch.randn(8),)]
+    )
     assert outputs_of(source) == ["i64[]", "f32[n]"]
 
 
@@ -226,6 +228,8 @@ def test_an_example_on_which_the_model_fails_is_a_usage_error_with_the_line() ->
     def forward(x: Tensor) -> Tensor:
         return x @ torch.ones(7, 7)
 
-    with pytest.raises(UsageError, match="does not run on the example arguments: RuntimeError: mat1 and mat2") as refused:
+    with pytest.raises(
+        UsageError, match="does not run on the example arguments: RuntimeError: mat1 and mat2"
+    ) as refused:
         import_module(Calls(forward), (torch.ones(3),))
     assert str(refused.value).endswith("return x @ torch.ones(7, 7)")

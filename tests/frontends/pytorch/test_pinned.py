@@ -36,7 +36,9 @@ def test_a_constant_of_fixed_size_pins_with_the_line_that_adds_it() -> None:
         return x + torch.zeros(4, 8)
 
     text = refusal(forward, torch.randn(4, 8), dynamic={"x": {0: "batch"}})
-    assert text.startswith("the dynamic dimension 'batch' (axis 0 of 'x') is fixed to 4 by the model\n  test_pinned.py:")
+    assert text.startswith(
+        "the dynamic dimension 'batch' (axis 0 of 'x') is fixed to 4 by the model\n  test_pinned.py:"
+    )
     assert re.search(r"test_pinned\.py:\d+  return x \+ torch\.zeros\(4, 8\)\n", text)
     assert "Sizes stay dynamic in arithmetic" in text
 

@@ -88,7 +88,7 @@ def integers(x: Tensor, n: Tensor, flag: Tensor) -> tuple[Tensor, ...]:
         n.sqrt(),
         n**2,
         n**0.5,
-        2**n.abs(),
+        2 ** n.abs(),
         n.clamp(-1, 2),
         n.clamp(max=1.5),
         n.sigmoid(),
