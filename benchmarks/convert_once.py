@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fresh_process import Request, Result, answer
-from meter import Meter, memory
+from meter import Meter
 from subjects import Subject, subject
 
 # What torch.export and torch.onnx import while they run, found by comparing sys.modules before and after.
@@ -69,6 +69,7 @@ PRELOADED = (
     "sympy.sets.setexpr",
     "sympy.tensor.tensor",
 )
+PRELOADED_WITH_TRANSFORMERS = ("transformers.integrations.executorch",)
 _OURS = ("dragoman", "dragoman.ir", "dragoman.ir.ops", "dragoman.frontends.pytorch", "dragoman.passes")
 _OURS_DEEP = ("dragoman.frontends.pytorch", "dragoman.passes", "dragoman.backends.onnx")
 
@@ -127,6 +128,8 @@ def measure(request: Request) -> Result:
     torch.set_num_threads(int(request.get("threads", 1)))
     absent = preload()
     it = subject(request["model"])
+    if "transformers" in sys.modules:
+        absent += [name for name in PRELOADED_WITH_TRANSFORMERS if not _imported(name)]
     folder = Path(tempfile.mkdtemp(prefix="dragoman-bench-", dir=request.get("folder")))
     try:
         return {"weight_bytes": it.weight_bytes, "absent": absent, **_measured(it, folder / "model.onnx", request)}
@@ -168,7 +171,7 @@ def _measured(it: Subject, path: Path, request: Request) -> Result:
             if request.get("debug"):
                 failure += "\n" + traceback.format_exc()
     late = sorted(name for name in sys.modules if name not in known)
-    result: Result = {**meter.reading.as_dict(), "late_imports": late, "vm_rss": memory()["VmRSS"]}
+    result: Result = {**meter.reading.as_dict(), "late_imports": late}
     if failure:
         return {**result, "failure": failure}
     if path.exists():

@@ -87,7 +87,7 @@ def test_growth_with_depth_is_judged_step_by_step_and_beside_the_export(script: 
     samples += [made_up("torch.export", model, export) for model, (_, export) in seconds.items()]
     demands = results.stack_demands(samples)
     assert [d.holds for d in demands] == [True, True, False]
-    assert [d.measured for d in demands] == ["1.36 ×", "3.50 ×", "4.29 ×"]
+    assert [d.measured for d in demands] == ["1.36 ×, 1.36 × in processor time", "3.50 ×", "4.29 ×"]
 
 
 def test_a_size_is_judged_by_the_seconds_of_all_stages_and_the_largest_resident_size(script: Script) -> None:
