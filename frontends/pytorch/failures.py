@@ -1,6 +1,7 @@
 """What it means when torch.export fails, said with the model's own source line.
 
-Tells apart a model that cannot run on the example at all, one that decides by the values of tensors, and one that torch cannot trace.
+Tells apart a model that cannot run on the example at all, one that decides by the values of tensors, and one that
+torch cannot trace.
 """
 
 from __future__ import annotations
@@ -15,6 +16,17 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from dragoman.frontends.pytorch.provenance import is_models_file, user_line
 from dragoman.ir.errors import DragomanError, Unsupported, UsageError
+
+
+class ModelFails(UsageError):
+    """The model raises on the example arguments, without any tracing: `reason` and the model's own `line`."""
+
+    def __init__(self, reason: str, line: str = "") -> None:
+        self.reason, self.line = reason, line
+        super().__init__(f"the model does not run on the example arguments: {reason}" + (f"\n  {line}" if line else ""))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ModelFails, (self.reason, self.line)
 
 
 def explained(
@@ -35,14 +47,12 @@ def explained(
     if "is not a known type" in text or "Unsupported input type" in text:
         return Unsupported(
             f"the model takes or returns an object that torch cannot look into\n  {text}\n"
-            "Return tensors, tuples, lists or dicts, or register the class with torch.utils._pytree.register_pytree_node."
+            "Return tensors, tuples, lists or dicts, or register the class with"
+            " torch.utils._pytree.register_pytree_node."
         )
-    own = _fails_by_itself(module, args, kwargs)
+    own = failure_of(module, args, kwargs)
     if own is not None:
-        place = users_line(own.__traceback__)
-        return UsageError(
-            f"the model does not run on the example arguments: {type(own).__name__}: {_first_lines(own)}\n  {place}"
-        )
+        return own
     return Unsupported(f"torch.export cannot trace the model: {type(error).__name__}: {text}\n  {line}")
 
 
@@ -54,18 +64,18 @@ def _data_dependent(error: Exception, line: str) -> Unsupported:
         )
     return Unsupported(
         f"the model decides by the values of a tensor\n  {line}\n"
-        "A trace follows one path only: write it with torch.cond(predicate, true_function, false_function, operands) so that "
-        "both are kept, or choose with torch.where."
+        "A trace follows one path only: write it with torch.cond(predicate, true_function, false_function, operands)"
+        " so that both are kept, or choose with torch.where."
     )
 
 
-def _fails_by_itself(module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Exception | None:
+def failure_of(module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ModelFails | None:
     """What the module raises when it is called without any tracing, None if it runs."""
     try:
         with torch.no_grad():
             module(*args, **kwargs)
     except Exception as error:  # the model's own code may raise anything
-        return error
+        return ModelFails(f"{type(error).__name__}: {_first_lines(error)}", users_line(error.__traceback__))
     return None
 
 
