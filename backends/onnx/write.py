@@ -73,7 +73,13 @@ def save(
 
 def check_destination(path: str | Path, *, overwrite: bool = False) -> None:
     """Raise OutputError, saying what to do, unless a file can be written there."""
-    path = Path(path)
+    try:
+        _check_destination(Path(path), overwrite=overwrite)
+    except OSError as error:  # the system refuses the name itself
+        raise OutputError(f"{path} cannot be written: {_explanation(error, Path(path))}") from error
+
+
+def _check_destination(path: Path, *, overwrite: bool) -> None:
     parent = path.parent
     if path.is_dir():
         raise OutputError(f"{path} is a folder: name a file in it, such as {path / 'model.onnx'}")
@@ -82,7 +88,7 @@ def check_destination(path: str | Path, *, overwrite: bool = False) -> None:
     if path.exists() and not path.is_file():
         raise OutputError(f"{path} is neither a file nor a folder: write elsewhere")
     if (path.exists() or path.is_symlink()) and not overwrite:
-        raise OutputError(f"{path} exists: choose another name, or ask for it to be overwritten")
+        raise OutputError(f"{path} exists: choose another name, or have it replaced (--overwrite, or overwrite=True)")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"{parent} cannot be written to: change its permissions, or write elsewhere")
 
