@@ -7,34 +7,58 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from dragoman import __version__
 
+if TYPE_CHECKING:
+    from dragoman.console import Console
+
 app = typer.Typer(
     name="dragoman",
     help="Reads a model written in any framework and hands it over in another form, with proof that nothing was lost.",
+    epilog="Exit codes: 0 done, 2 usage, 3 unsupported, 4 not equivalent, 5 refused as unsafe, 6 malformed, "
+    "7 over budget, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
+NOT_EQUIVALENT = 4
+UNSUPPORTED = 3
+OVER_BUDGET = 7
 INTERRUPTED = 130
+TERMINATED = 143
 INTERNAL = 1
+_REPLAY_SECONDS = 120.0
 SOURCE_HELP = "A .pt2 file, a model folder, or package.module:factory (returns a model or (model, args))."
+
+
+class _Interrupted(Exception):
+    """Ctrl-C, with what it means for the output."""
+
+
+def _at_least_zero(value: float | None) -> float | None:
+    if value is not None and not value >= 0:
+        raise typer.BadParameter("a number of seconds is 0 or more")
+    return value
+
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
 Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="NAME:DTYPE[DIMS]", help="Such as x:f32[batch,3,224,224]; names are dynamic."),
 ]
-Budget = Annotated[float, typer.Option("--budget", metavar="SECONDS", help="Time that verification may take.")]
+BUDGET_HELP = "Time that verification may take; for convert by default three times what reading took."
+Budget = Annotated[float | None, typer.Option("--budget", metavar="SECONDS", callback=_at_least_zero, help=BUDGET_HELP)]
 Trust = Annotated[bool, typer.Option("--trust", help="Allow SOURCE to execute code while it is loaded (.pt2 files).")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the warnings of libraries.")]
 
 
 def _version(value: bool) -> None:
@@ -64,33 +88,34 @@ def convert(
         str, typer.Option("--external-data", help="Weights beside the model: auto (large models), always, never.")
     ] = "auto",
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare the result with the source.")] = True,
-    budget: Budget = 120.0,
+    budget: Budget = None,
     keep: Annotated[bool, typer.Option("--keep", help="Write the result even if it differs from the source.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     trust: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Convert SOURCE, verify the result against it, and write the result with a certificate."""
-    from dragoman.face import convert as run
-    from dragoman.summary import Console
+    with _shown(debug, output) as console:
+        from dragoman.conversion import convert as run
 
-    console = Console()
-    report = run(
-        source,
-        output,
-        to=to,
-        inputs=inputs or (),
-        opset=opset,
-        target=target,
-        external=external,
-        verify=verify,
-        budget=budget,
-        keep=keep,
-        overwrite=overwrite,
-        trust=trust,
-        progress=console.stage,
-    )
-    console.report(report)
+        report = run(
+            source,
+            output,
+            to=to,
+            inputs=inputs or (),
+            opset=opset,
+            target=target,
+            external=external,
+            verify=verify,
+            budget=budget,
+            keep=keep,
+            overwrite=overwrite,
+            trust=trust,
+            progress=console.stage,
+        )
+        console.report(report)
+    if report.verdict is not None and not report.verdict.holds:
+        raise typer.Exit(NOT_EQUIVALENT)
 
 
 @app.command()
@@ -102,37 +127,55 @@ def inspect(
     debug: Debug = False,
 ) -> None:
     """Show inputs, outputs, parameters and operators of SOURCE, and everything that has no translation."""
-    from dragoman.face import inspect as run
-    from dragoman.summary import Console
+    with _shown(debug) as console:
+        from dragoman.inspection import inspect as run
 
-    console = Console()
-    console.inspection(run(source, inputs=inputs or (), trust=trust, progress=console.stage), text=text)
+        found = run(source, inputs=inputs or (), trust=trust, progress=console.stage)
+        console.inspection(found, text=text)
+    if found.unsupported:
+        raise typer.Exit(UNSUPPORTED)
 
 
 @app.command()
 def verify(
-    first: Annotated[str, typer.Argument(metavar="A|CERT", help="A source, an .onnx file, or a certificate.")],
+    first: Annotated[
+        str, typer.Argument(metavar="A|CERT", help="A source; or a certificate, or the .onnx file that has one.")
+    ],
     second: Annotated[str | None, typer.Argument(metavar="B", help="What to compare with: an .onnx file.")] = None,
     inputs: Inputs = None,
-    budget: Budget = 120.0,
+    budget: Budget = _REPLAY_SECONDS,
     trust: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Compare two models, or replay a certificate."""
-    from dragoman.face import replay
-    from dragoman.face import verify as run
-    from dragoman.summary import Console
+    with _shown(debug) as console:
+        from dragoman.face import replay
+        from dragoman.face import verify as run
 
-    console = Console()
-    if second is None:
-        comparison = replay(first, budget=budget, trust=trust, progress=console.stage)
-    else:
-        comparison = run(first, second, specs=inputs or (), budget=budget, trust=trust, progress=console.stage)
-    console.comparison(comparison)
+        if second is None:
+            comparison = replay(_certificate(first), budget=budget, trust=trust, progress=console.stage)
+        else:
+            comparison = run(first, second, specs=inputs or (), budget=budget, trust=trust, progress=console.stage)
+        console.comparison(comparison)
     if not comparison.verdict.holds:
-        from dragoman.ir.errors import NotEquivalent
+        raise typer.Exit(NOT_EQUIVALENT)
 
-        raise typer.Exit(NotEquivalent.exit_code)
+
+def _certificate(named: str) -> Path:
+    """The certificate that is meant: itself, or the one beside an output."""
+    from dragoman.certificate import SUFFIX, certificate_path
+    from dragoman.ir.errors import UsageError
+
+    path = Path(named)
+    if path.name.endswith(SUFFIX):
+        return path
+    if path.is_file() and certificate_path(path).is_file():
+        return certificate_path(path)
+    if path.is_file() and path.suffix == ".json":
+        return path
+    raise UsageError(
+        f"verify takes two models, or one certificate: {named} is none and there is no {path.name}{SUFFIX}"
+    )
 
 
 @app.command()
@@ -141,46 +184,92 @@ def demo(
     debug: Debug = False,
 ) -> None:
     """Convert a real ResNet-50 and a real BERT, random weights, and show what happens."""
-    from dragoman.demo import run
+    with _shown(debug) as console:
+        from dragoman.demo import run
 
-    run(folder)
+        held = run(folder, console)
+    if not held:
+        raise typer.Exit(NOT_EQUIVALENT)
+
+
+@contextmanager
+def _shown(debug: bool, output: Path | None = None) -> Generator[Console]:
+    """A console for a command; Ctrl-C is told with what became of the output."""
+    before = _stamp(output)
+    try:
+        from dragoman.console import Console
+
+        with Console(warnings=debug) as console:
+            yield console
+    except KeyboardInterrupt:
+        if output is None:
+            raise _Interrupted("interrupted") from None
+        if _stamp(output) != before:
+            raise _Interrupted(f"interrupted after {output} had been written") from None
+        state = "was left as it was" if before else "was not written"
+        raise _Interrupted(f"interrupted; {output} {state}") from None
+
+
+def _stamp(path: Path | None) -> tuple[int, int] | None:
+    """What tells a file from the one that replaces it; None where there is none."""
+    try:
+        found = os.lstat(path) if path is not None else None
+    except OSError:
+        return None
+    return (found.st_ino, found.st_mtime_ns) if found is not None else None
+
+
+# ---- the process --------------------------------------------------------------------------------------
 
 
 def main() -> NoReturn:
     """Run the command line; ends the process with the exit code of DESIGN §8."""
+    import signal
+
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")  # a terminal that lacks a character must not end a conversion
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(status(sys.argv[1:]))
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    sys.exit(TERMINATED)  # unlike the signal itself, this removes what is half-written
 
 
 def status(arguments: list[str]) -> int:
     """Run the command line on arguments; returns the exit code."""
     try:
         result: Any = app(arguments, standalone_mode=False, prog_name="dragoman")
-        return int(result) if isinstance(result, int) else 0
-    except KeyboardInterrupt:
-        return _complain("interrupted; nothing was written", INTERRUPTED)
+        code = int(result) if isinstance(result, int) else 0
+    except (KeyboardInterrupt, _Interrupted) as interruption:
+        return _complain(str(interruption) or "interrupted", INTERRUPTED)
     except Exception as error:
-        if "--debug" in arguments:
-            import traceback
-
-            traceback.print_exc()
-        return _explain(error)
+        return _explain(error, debug="--debug" in arguments)
+    return code if code != INTERRUPTED else _complain("interrupted", INTERRUPTED)
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, *, debug: bool) -> int:
     """Print what an exception means to the user; returns the exit code."""
     show = getattr(error, "show", None)  # the option parser's own errors know how to show themselves
     if callable(show):
         show()
         return int(getattr(error, "exit_code", 2))
-    if type(error).__name__ == "Abort":
-        return _complain("interrupted; nothing was written", INTERRUPTED)
+    if type(error).__name__ == "Abort":  # how older option parsers tell of Ctrl-C
+        return _complain("interrupted", INTERRUPTED)
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
     from dragoman.ir.errors import DragomanError
 
     if isinstance(error, DragomanError):
         return _complain(f"{type(error).__name__}: {error}", error.exit_code)
     if isinstance(error, MemoryError):
-        return _complain("out of memory; nothing was written", INTERNAL)
+        return _complain("out of memory; nothing was written", OVER_BUDGET)
     return _complain(
         f"internal error: {type(error).__name__}: {error}\n"
         "This is a defect of dragoman. --debug shows where it happened.",
@@ -189,7 +278,7 @@ def _explain(error: Exception) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    from dragoman.ir.text import printable
+    from dragoman.ir.errors import printable
 
     print("\n".join(printable(line) for line in message.split("\n")), file=sys.stderr)
     return code

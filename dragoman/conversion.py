@@ -14,10 +14,12 @@ from typing import Any
 from dragoman.certificate import certificate_path, certify, write
 from dragoman.inputs import InputSpec
 from dragoman.ir.equivalence import Comparison, Verdict, compare, tally
-from dragoman.ir.errors import NotEquivalent, UsageError
+from dragoman.ir.errors import NotEquivalent, OutputError, UsageError
 from dragoman.ir.region import clone
 from dragoman.model import Model, checked_target, external_of, load
+from dragoman.notes import Note
 from dragoman.passes.manager import PassRecord
+from dragoman.source import is_part_of
 from dragoman.stages import Progress, Stages, memory, silent
 
 _LEAST_BUDGET, _BUDGET_PER_SECOND = 6.0, 3.0
@@ -44,7 +46,7 @@ class Report:
     files: tuple[Path, ...] = ()
     certificate: Path | None = None
     passes: Sequence[PassRecord] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def total_seconds(self) -> float:
@@ -84,16 +86,15 @@ def convert(
     Raises NotEquivalent, and writes nothing, when the result differs (`keep` writes it all the same), and every error
     of `load` and of the backend.
     """
-    _check_request(to, precision)
-    checked_target(target)
     path = Path(output)
-    from dragoman.backends.onnx import Staging, check_destination
+    _check_request(to, target, precision, opset, external)
+    _check_output(path, source, overwrite)
+    from dragoman.backends.onnx import Staging
 
-    check_destination(path, overwrite=overwrite)
     stages = Stages(progress)
     before, _ = memory()
-    with stages.stage("read"):
-        model = load(source, args, kwargs, dynamic=dynamic, inputs=inputs, trust=trust)
+    with stages.stage("load"):
+        model = load(source, args, kwargs, dynamic=dynamic, inputs=inputs, trust=trust, progress=stages.begin)
     imported, nodes_imported = clone(model.graph) if verify else None, len(model.graph)
     with stages.stage("optimise"):
         budget = max(_LEAST_BUDGET, _BUDGET_PER_SECOND * stages.total) if budget is None else budget
@@ -125,22 +126,51 @@ def convert(
         )
         if report.verdict is Verdict.DIFFERENT and not keep:
             raise NotEquivalent(f"{path} was not written: the result differs from the source\n{comparison}")
+        certificate = None
+        if comparison is not None and imported is not None:
+            with stages.stage("certify"):
+                options = {"to": to, "target": target, "opset": str(report.opset)}
+                files = [f for f in (saved.path, saved.data) if f is not None]
+                certificate = certificate_path(saved.path)
+                write(certify(model.spec, imported, files, comparison, options), certificate)
         with stages.stage("publish"):
-            certificate_path(path).unlink(missing_ok=True)  # it spoke of the file that is about to go
             report.files = staging.publish()
-    if comparison is not None and imported is not None:
-        with stages.stage("certify"):
-            options = {"to": to, "target": target, "opset": str(report.opset)}
-            report.certificate = certificate_path(path)
-            write(certify(model.spec, imported, report.files, comparison, options), report.certificate)
+            report.certificate = _publish_certificate(certificate, path)
     return report
 
 
-def _check_request(to: str, precision: str | None) -> None:
+def _publish_certificate(staged: Path | None, output: Path) -> Path | None:
+    """Put a certificate beside its output; without one, remove that of the output that was there before."""
+    if staged is None:
+        certificate_path(output).unlink(missing_ok=True)
+        return None
+    try:
+        return staged.replace(certificate_path(output))
+    except OSError as error:
+        raise OutputError(f"{output} was written, its certificate was not: {error.strerror or error}") from error
+
+
+def _check_request(to: str, target: str, precision: str | None, opset: int | None, external: str) -> None:
+    """Raise UsageError for what is not there, before the model is read."""
     if to != "onnx":
         raise UsageError(f"there is no backend {to!r} yet; there is onnx")
+    checked_target(target)
+    external_of(external)
+    from dragoman.backends.onnx.types import checked_opset
+
+    checked_opset(opset)
     if precision is not None:
         raise UsageError(f"precision {precision!r}: reduced precision is not there yet; leave it out")
+
+
+def _check_output(path: Path, source: Any, overwrite: bool) -> None:
+    """Raise OutputError where output or certificate cannot be written, before the model is read."""
+    from dragoman.backends.onnx import check_destination
+
+    check_destination(path, overwrite=overwrite)
+    check_destination(certificate_path(path), overwrite=True)
+    if isinstance(source, (str, Path)) and is_part_of(path, source):
+        raise OutputError(f"{path} belongs to the source: write elsewhere")
 
 
 def _compared(model: Model, imported: Any, path: Path, budget: float) -> Comparison:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dragoman.ir.errors import UsageError
+from dragoman.ir.errors import OutputError, UsageError
 from dragoman.torchvision_operators import declare_missing_operators
+
+if TYPE_CHECKING:
+    from dragoman.console import Console
+    from dragoman.ir.findings import Verdict
 
 _SEED = 20
 
@@ -23,13 +28,21 @@ class Example:
     dynamic: dict[str, dict[int, str]]
 
 
-def run(folder: Path) -> None:
-    """Convert both models into `folder` and print what happened. Raises UsageError where a library is missing."""
-    from dragoman.conversion import convert
-    from dragoman.summary import Console
+def run(folder: Path, console: Console) -> bool:
+    """Convert both models into `folder` and show what happens; returns whether each was shown to equal its source.
 
-    folder.mkdir(parents=True, exist_ok=True)
-    console = Console()
+    Raises UsageError where a library is missing.
+    """
+    from dragoman.conversion import convert
+
+    for library in ("torch", "timm", "transformers"):
+        if find_spec(library) is None:
+            raise UsageError(f"the demo needs {library}: pip install 'dragoman[zoo]'")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror or error}") from error
+    verdicts: list[Verdict | None] = []
     for example in EXAMPLES:
         console.heading(example.title)
         console.stage("build")
@@ -44,6 +57,8 @@ def run(folder: Path) -> None:
             progress=console.stage,
         )
         console.report(report)
+        verdicts.append(report.verdict)
+    return all(v is not None and v.holds for v in verdicts)
 
 
 def _needs(library: str) -> Any:
@@ -52,7 +67,7 @@ def _needs(library: str) -> Any:
     try:
         return import_module(library)
     except ImportError as error:
-        raise UsageError(f"the demo needs {library}: pip install 'dragoman[torch,zoo]' ({error})") from None
+        raise UsageError(f"the demo needs {library}: pip install 'dragoman[zoo]' ({error})") from None
 
 
 def _resnet50() -> tuple[Any, tuple[Any, ...], dict[str, Any]]:

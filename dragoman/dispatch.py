@@ -2,26 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dragoman.inputs import (
+    EFFORTS,
     Dynamic,
     InputSpec,
-    check_example,
+    check_type,
     dynamic_of,
-    example_of,
+    example_sizes,
+    examples_of,
+    nested,
     parse_dynamic,
     parse_inputs,
     unknown_names,
 )
 from dragoman.ir.collector import calm_collector
-from dragoman.ir.errors import UsageError
+from dragoman.ir.errors import DimensionPinned, ImportRefused, Unsupported, UsageError
+from dragoman.ir.types import TensorType
+from dragoman.notes import Note
 from dragoman.source import Located
 from dragoman.stages import Progress
 
 if TYPE_CHECKING:
-    from dragoman.frontends.pytorch import Source
+    from dragoman.frontends.pytorch import Imported, Source, SourceRunner
+
+
+@dataclass(frozen=True)
+class Read:
+    """A source that was read: what was imported, what runs the source, and what its reader should know."""
+
+    imported: Imported
+    runner: SourceRunner
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What a reader needs besides the source: example arguments, dynamic dims, what `--input` said, whom to tell."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    dynamic: Dynamic
+    specs: list[InputSpec]
+    progress: Progress
+
+    @property
+    def has_arguments(self) -> bool:
+        return bool(self.args or self.kwargs)
 
 
 def read_source(
@@ -31,14 +64,24 @@ def read_source(
     dynamic: Mapping[str, Mapping[int, Any]] | None,
     inputs: Sequence[str | InputSpec],
     progress: Progress,
-) -> Source:
+) -> Read:
     """Read what was located. Arguments given here take precedence over those that came with the source."""
     specs = _specs(inputs)
     if not args and not kwargs:
         args, kwargs = located.args, dict(located.kwargs)
     dims: Dynamic = {**dynamic_of(specs), **parse_dynamic(dynamic)}
+    call = _Call(args, kwargs, dims, specs, progress)
     with calm_collector():
-        return _READERS[located.kind](located, args, kwargs, dims, specs, progress)
+        source, notes = _READERS[located.kind](located, call)
+    graph = source.imported.graph
+    if not graph.outputs:
+        raise UsageError(f"{located.spec} returns no tensor: there is nothing to convert")
+    types = {v.name: v.type for v in graph.inputs}
+    unknown_names([s.name for s in specs], list(types))
+    for spec in specs:
+        check_type(spec, types[spec.name], "the model's input")
+    assumed = [Note(str(a), getattr(a, "fails_at", {})) for a in source.imported.assumptions]
+    return Read(source.imported, source.runner, (*assumed, *notes))
 
 
 def _specs(inputs: Sequence[str | InputSpec]) -> list[InputSpec]:
@@ -47,86 +90,196 @@ def _specs(inputs: Sequence[str | InputSpec]) -> list[InputSpec]:
     return [s if isinstance(s, InputSpec) else next(parsed) for s in inputs]
 
 
-def _read_module(
-    located: Located,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    dynamic: Dynamic,
-    specs: list[InputSpec],
-    progress: Progress,
-) -> Source:
-    from dragoman.frontends.pytorch import import_module
+# ---- readers by kind ----------------------------------------------------------------------------------
 
-    if specs and not args and not kwargs:
-        kwargs = {s.name: _tensor(s) for s in specs}
-        _check_parameters(located, specs)
-    elif specs:
-        _check_specs(located, args, kwargs, specs)
-    if not args and not kwargs and _takes_arguments(located.what):
+_Answer = tuple["Source", Sequence[Note]]
+
+
+def _read_module(located: Located, call: _Call) -> _Answer:
+    from dragoman.frontends.pytorch.readiness import check_ready
+
+    module = located.what
+    check_ready(module)
+    if call.specs and not call.has_arguments:
+        return _read_from_specs(located, call), ()
+    if not call.has_arguments and _takes_arguments(module):
         raise UsageError(
-            f"{located.spec}: example arguments are needed to trace it; give args=(…), or --input name:dtype[dims] for each"
+            f"{located.spec}: example arguments are needed to trace it; give --input name:dtype[dims] for each input"
+            " (or args=(…) in Python), or let the factory return (model, args)"
         )
-    return import_module(located.what, args, kwargs, dynamic=dynamic or None, progress=progress)
+    args, kwargs = _as_tensors(call)
+    _check_specs(module, args, kwargs, call.specs)
+    source = _imported(module, args, kwargs, call)
+    return source, _fixed_numbers(module, args, kwargs)
 
 
-def _read_exported(
-    located: Located,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    dynamic: Dynamic,
-    specs: list[InputSpec],
-    progress: Progress,
-) -> Source:
+def _read_exported(located: Located, call: _Call) -> _Answer:
     from dragoman.frontends.pytorch import import_exported
 
-    return import_exported(located.what, dynamic=dynamic or None, progress=progress)
+    if call.has_arguments:
+        raise UsageError(
+            f"{located.spec}: an exported program brings its own example arguments; leave out args and kwargs"
+        )
+    return import_exported(located.what, dynamic=call.dynamic or None, progress=call.progress), ()
 
 
-def _read_directory(
-    located: Located,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    dynamic: Dynamic,
-    specs: list[InputSpec],
-    progress: Progress,
-) -> Source:
+def _read_directory(located: Located, call: _Call) -> _Answer:
     from dragoman.frontends.pytorch import import_directory
 
-    if specs and not args and not kwargs:
-        kwargs = {s.name: _tensor(s) for s in specs}
-    return import_directory(located.what, args, kwargs, dynamic=dynamic or None, progress=progress)
+    args, kwargs = _as_tensors(call)
+    if call.specs and not call.has_arguments:
+        kwargs = nested(_tensors(examples_of(call.specs), None))
+    return import_directory(located.what, args, kwargs, dynamic=call.dynamic or None, progress=call.progress), ()
 
 
-_READERS = {"module": _read_module, "exported": _read_exported, "directory": _read_directory}
+_READERS: dict[str, Callable[[Located, _Call], _Answer]] = {
+    "module": _read_module,
+    "exported": _read_exported,
+    "directory": _read_directory,
+}
 
 
-def _tensor(spec: InputSpec) -> Any:
+def _imported(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], call: _Call) -> Source:
+    from dragoman.frontends.pytorch import import_module
+
+    try:
+        return import_module(module, args, kwargs, dynamic=call.dynamic or None, progress=call.progress)
+    except (ImportRefused, DimensionPinned):
+        raise
+    except Unsupported as error:
+        if not call.dynamic or "\n" not in str(error) or "cannot trace" not in str(error):
+            raise
+        dims = ", ".join(f"{n}[{axis}] = {dim}" for n, axes in call.dynamic.items() for axis, dim in axes.items())
+        raise Unsupported(
+            f"{error}\nIt runs on the example arguments as they are: a dynamic dimension ({dims}) may be in the way."
+            " Sizes that must be equal take the same name, and all of them must be dynamic."
+        ) from error
+
+
+# ---- examples from specifications ---------------------------------------------------------------------
+
+
+def _read_from_specs(located: Located, call: _Call) -> Source:
+    """Trace on examples of the specified types: the smallest on which the model runs."""
+    from dragoman.frontends.pytorch.failures import ModelFails
+    from dragoman.frontends.pytorch.readiness import example_device
+
+    module, specs = located.what, call.specs
+    _check_parameters(module, specs)
+    device = example_device(module)
+    first: UsageError | None = None
+    tried: list[dict[str, int]] = []
+    for effort in EFFORTS:
+        sizes = example_sizes(specs, effort)
+        if sizes in tried:
+            continue
+        tried.append(sizes)
+        args, kwargs = _call_of(module, nested(_tensors(examples_of(specs, effort), device)))
+        try:
+            return _imported(module, args, kwargs, call)
+        except ModelFails as failure:
+            first = first or _fails_on(specs, sizes, failure)
+    assert first is not None
+    raise first
+
+
+def _fails_on(specs: Sequence[InputSpec], sizes: Mapping[str, int], failure: Any) -> UsageError:
+    given = " ".join(f"--input {s}" for s in specs)
+    at = f", tried with {', '.join(f'{n} = {v}' for n, v in sizes.items())}" if sizes else ""
+    line = f"\n  {failure.line}" if failure.line else ""
+    advice = "\nSizes that must be equal take the same name; 32*h is a multiple of 32." if len(sizes) > 1 else ""
+    return UsageError(f"the model does not run on inputs of these types ({given}{at}): {failure.reason}{line}{advice}")
+
+
+def _tensors(arrays: Mapping[str, Any], device: Any) -> dict[str, Any]:
+    from dragoman.frontends.pytorch.dtypes import to_torch
+    from dragoman.frontends.pytorch.weights import from_numpy
+    from dragoman.ir.types import dtype_of
+
+    for name, array in arrays.items():
+        try:
+            to_torch(dtype_of(array))
+        except Unsupported as error:
+            raise UsageError(f"--input {name}: {error}") from None
+    made = {name: from_numpy(array) for name, array in arrays.items()}
+    return made if device is None else {name: tensor.to(device) for name, tensor in made.items()}
+
+
+def _as_tensors(call: _Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The example arguments with NumPy arrays as tensors."""
+    from torch.utils import _pytree as pytree
+
     from dragoman.frontends.pytorch.weights import from_numpy
 
-    return from_numpy(example_of(spec))
+    args, kwargs = pytree.tree_map_only(np.ndarray, from_numpy, (call.args, call.kwargs))
+    return args, kwargs
+
+
+def _call_of(module: Any, values: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Values by name as positional and keyword arguments: positional only where `forward` leaves no choice."""
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    variadic = any(p.kind is p.VAR_POSITIONAL and p.name in values for p in parameters)
+    args: list[Any] = []
+    kwargs = dict(values)
+    for parameter in parameters:
+        if parameter.name not in kwargs:
+            continue
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            given = kwargs.pop(parameter.name)
+            args.extend(given if isinstance(given, tuple) else (given,))
+        elif parameter.kind is parameter.POSITIONAL_ONLY or (variadic and parameter.kind is not parameter.KEYWORD_ONLY):
+            args.append(kwargs.pop(parameter.name))
+    return tuple(args), kwargs
+
+
+# ---- checks -------------------------------------------------------------------------------------------
 
 
 def _takes_arguments(module: Any) -> bool:
-    import inspect
-
     parameters = inspect.signature(module.forward).parameters.values()
     return any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters)
 
 
-def _check_parameters(located: Located, specs: list[InputSpec]) -> None:
-    import inspect
-
-    parameters = inspect.signature(located.what.forward).parameters
+def _check_parameters(module: Any, specs: Sequence[InputSpec]) -> None:
+    """Raise UsageError for a specification of no parameter, and for a parameter that has none."""
+    parameters = inspect.signature(module.forward).parameters
+    given = {s.name.partition(".")[0] for s in specs}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        unknown_names([s.name for s in specs], [n for n, p in parameters.items() if p.kind is not p.VAR_POSITIONAL])
+        variadic = {n for n, p in parameters.items() if p.kind is p.VAR_POSITIONAL}
+        listed = [f"{n}.0, {n}.1, …" if n in variadic else n for n in parameters]
+        unknown_names([s.name for s in specs if s.name in variadic], listed)
+        unknown_names(sorted(given - set(parameters)), listed)
+    missing = [n for n, p in parameters.items() if p.default is p.empty and p.kind not in _VARIADIC and n not in given]
+    if missing:
+        written = " ".join(f"--input {n}:dtype[dims]" for n in missing)
+        raise UsageError(f"the model also needs {', '.join(missing)}: add {written}")
 
 
-def _check_specs(located: Located, args: tuple[Any, ...], kwargs: dict[str, Any], specs: list[InputSpec]) -> None:
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _check_specs(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], specs: Sequence[InputSpec]) -> None:
+    from dragoman.frontends.pytorch.dtypes import from_torch
     from dragoman.frontends.pytorch.names import input_leaves
-    from dragoman.frontends.pytorch.weights import to_numpy
 
-    examples = {name: leaf for name, leaf in input_leaves(located.what.forward, args, kwargs) if hasattr(leaf, "dtype")}
-    unknown_names([s.name for s in specs], list(examples))
+    leaves = dict(input_leaves(module.forward, args, kwargs)) if specs else {}
+    tensors = {name: leaf for name, leaf in leaves.items() if hasattr(leaf, "dtype")}
     for spec in specs:
-        leaf = examples[spec.name]
-        check_example(spec, tuple(leaf.shape), to_numpy(leaf[(0,) * leaf.dim()]).dtype)
+        if spec.name in leaves and spec.name not in tensors:
+            value = leaves[spec.name]
+            raise UsageError(
+                f"--input {spec}: {spec.name!r} is the {type(value).__name__} {value!r} in the example, which is fixed"
+                " in the result; give a tensor to make it an input"
+            )
+    unknown_names([s.name for s in specs], list(tensors))
+    for spec in specs:
+        leaf = tensors[spec.name]
+        check_type(spec, TensorType(from_torch(leaf.dtype), tuple(leaf.shape)), "the model's example input")
+
+
+def _fixed_numbers(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Note]:
+    """Numbers among the arguments: a trace takes them for constants, which is worth saying."""
+    from dragoman.frontends.pytorch.names import input_leaves
+
+    numbers = {n: v for n, v in input_leaves(module.forward, args, kwargs) if type(v) in (int, float, complex)}
+    return [Note(f"{n!r} is no tensor: its value {v} is fixed in the result") for n, v in numbers.items()]

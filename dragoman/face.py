@@ -35,7 +35,11 @@ def verify(
     `first` is anything that `load` takes. `second` is an `.onnx` file or anything that `load` takes. `inputs` are lists
     of arrays to compare at besides those made from the graph. Raises UsageError where the inputs or outputs differ.
     """
-    model = first if isinstance(first, Model) else load(first, args, kwargs, dynamic=dynamic, inputs=specs, trust=trust)
+    model = (
+        first
+        if isinstance(first, Model)
+        else load(first, args, kwargs, dynamic=dynamic, inputs=specs, trust=trust, progress=progress)
+    )
     progress("verify")
     source: Runner = model.source or GraphRunner(model.graph)
     given = list(inputs or ()) or ([model.examples] if model.examples else [])

@@ -8,20 +8,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from dragoman.inputs import InputSpec
-from dragoman.ir.errors import ImportRefused, Occurrence
+from dragoman.ir.dims import UNBOUNDED, Symbol
+from dragoman.ir.errors import EmitRefused, ImportRefused, Occurrence
 from dragoman.ir.text import printable
 from dragoman.model import Model, load
 from dragoman.passes.manager import graphs_within
 from dragoman.stages import Progress, silent
+from dragoman.summary import size
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Inputs, outputs, parameters, operators by count, dynamic dims; or every operator that stands in the way."""
+    """Inputs, outputs, parameters, operators by count, dynamic dims; and every operator that stands in the way.
+
+    `unsupported` has no translation into the IR, and then there is no model; or none into ONNX.
+    """
 
     source: str
     model: Model | None
     unsupported: tuple[Occurrence, ...] = ()
+    advice: str = ""
 
     @property
     def operators(self) -> dict[str, int]:
@@ -47,13 +53,14 @@ class Inspection:
             lines += self._section("inputs", [f"{n}: {t}" for n, t in self.model.inputs.items()])
             lines += self._section("outputs", [f"{n}: {t}" for n, t in self.model.outputs.items()])
             symbols = self.model.graph.symbols()
-            lines += self._section("dynamic", [f"{s.name} in {s.low}..{s.high}" for s in symbols.values()] or ["none"])
-            count, elements, size = self.parameters
-            lines += self._section("parameters", [f"{count} tensors, {elements:,} elements, {size / 2**20:,.1f} MiB"])
+            lines += self._section("dynamic", [_range(s) for s in symbols.values()] or ["none"])
+            count, elements, held = self.parameters
+            lines += self._section("parameters", [f"{count} tensors, {elements:,} elements, {size(held)}"])
             lines += self._section("operators", [f"{count:>6}  {name}" for name, count in self.operators.items()])
-            lines += self._section("notes", list(self.model.notes))
-        lines += self._section("no translation", [str(o).strip() for o in self.unsupported])
-        return lines
+            lines += self._section("notes", [str(note) for note in self.model.notes])
+        where = "into ONNX" if self.model is not None else "into the IR"
+        rows = [line[2:] for o in self.unsupported for line in str(o).splitlines()]
+        return lines + self._section(f"no translation {where}", [*rows, *([self.advice] if self.advice else [])])
 
     @staticmethod
     def _section(title: str, rows: Sequence[str]) -> list[str]:
@@ -68,5 +75,21 @@ def inspect(
     try:
         model = load(source, inputs=inputs, trust=trust, progress=progress)
     except ImportRefused as refused:
-        return Inspection(spec, None, refused.occurrences)
+        return Inspection(spec, None, refused.occurrences, refused.advice)
+    progress("emit")
+    try:
+        _emitted(model)
+    except EmitRefused as refused:
+        return Inspection(model.spec or spec, model, refused.occurrences, refused.advice)
     return Inspection(model.spec or spec, model)
+
+
+def _emitted(model: Model) -> None:
+    from dragoman.backends.onnx import emit
+
+    emit(model.graph, value_info=False, provenance=False)
+
+
+def _range(symbol: Symbol) -> str:
+    bounds = f"{symbol.low} or more" if symbol.high >= UNBOUNDED else f"{symbol.low}..{symbol.high}"
+    return f"{symbol.name}: {bounds}"

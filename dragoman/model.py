@@ -14,6 +14,7 @@ from dragoman.ir.graph import Graph
 from dragoman.ir.interpreter import run
 from dragoman.ir.runner import Runner
 from dragoman.ir.types import TensorType
+from dragoman.notes import Note
 from dragoman.passes.check import RewriteChecker
 from dragoman.passes.manager import Context, PassRecord, run_passes
 from dragoman.passes.pipelines import IMPORTED, OPTIMISE
@@ -34,7 +35,7 @@ class Model:
     graph: Graph
     source: Runner | None = None
     spec: str = ""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     examples: tuple[Any, ...] = ()
     passes: list[PassRecord] = field(default_factory=list[PassRecord])
     seconds: dict[str, float] = field(default_factory=dict[str, float])
@@ -116,12 +117,12 @@ def load(
     `dynamic={"x": {0: "batch"}}` names dims that stay symbolic; `inputs` says both in text, `"x:f32[batch,3,224,224]"`.
     Raises UsageError, ImportRefused, DimensionPinned, UnsafeInput.
     """
-    progress("locate")
+    progress("load")
     located = locate(source, trust=trust)
     found = read_source(located, tuple(args), dict(kwargs or {}), dynamic, inputs, progress)
     imported, runner = found.imported, found.runner
     examples = tuple(runner.examples())
-    model = Model(imported.graph, runner, located.spec, tuple(str(a) for a in imported.assumptions), examples)
+    model = Model(imported.graph, runner, located.spec, found.notes, examples)
     model.seconds.update(imported.seconds)
     run_passes(model.graph, IMPORTED)
     return model

@@ -1,22 +1,25 @@
 """Finding out what SOURCE is: an object of a framework, a file or folder by its content, or `package.module:factory`.
 
 Nothing of a file is executed here. A factory is the user's own code and is called; a `.pt2` is loaded by torch, which
-executes code from it, and therefore only with `trust`.
+executes code from it, and therefore only with `trust`. Refuses pickles, TorchScript and compiled code always.
 """
 
 from __future__ import annotations
 
-import importlib
+import re
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dragoman.ir.errors import DragomanError, UnsafeInput, Unsupported, UsageError
+from dragoman.factory import is_factory, made_by
+from dragoman.ir.errors import DragomanError, Malformed, UnsafeInput, Unsupported, UsageError
 
 _HEAD = 4096  # bytes read to recognise a format
+_WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
+_SOURCES = "give a torch.nn.Module, an ExportedProgram, a path, or 'package.module:factory'"
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class Located:
 
 
 def locate(source: Any, *, trust: bool = False) -> Located:
-    """What `source` is. Raises UsageError when there is nothing, Unsupported for a format without a reader yet."""
+    """What `source` is. Raises UsageError when there is nothing, Unsupported for a format without a reader yet,
+    UnsafeInput for what executes code when it is read, Malformed for a damaged file.
+    """
     if isinstance(source, (str, Path)):
         return _located_text(str(source), trust)
     if isinstance(source, tuple):
@@ -42,42 +47,83 @@ def locate(source: Any, *, trust: bool = False) -> Located:
     return _located_object(source, type(source).__qualname__)
 
 
+# ---- objects ------------------------------------------------------------------------------------------
+
+
 def _located_object(source: Any, spec: str) -> Located:
     torch = sys.modules.get("torch")
     if torch is not None:
         if isinstance(source, torch.nn.Module):
-            return Located("module", source, spec)
+            return Located("module", _unwrapped(source, torch, spec), spec)
         exported = sys.modules.get("torch.export")
         if exported is not None and isinstance(source, exported.ExportedProgram):
             return Located("exported", source, spec)
     family = type(source).__module__.partition(".")[0]
     if family in ("jax", "flax", "keras", "tensorflow", "onnx", "onnx_ir"):
         raise Unsupported(f"{spec}: models of {family} have no reader yet; PyTorch modules have one")
-    raise UsageError(
-        f"{spec} is no model: give a torch.nn.Module, an ExportedProgram, a path, or 'package.module:factory'"
-    )
+    raise UsageError(f"{spec} is no model but {_kind(source)}: {_SOURCES}")
+
+
+def _kind(source: Any) -> str:
+    if isinstance(source, type):
+        return f"the class {source.__qualname__}, of which an instance is needed"
+    if isinstance(source, Mapping) and source and all(hasattr(v, "dtype") for v in source.values()):
+        return "a dictionary of weights, which lacks the code that uses them"
+    return f"of type {type(source).__name__}"
+
+
+def _unwrapped(module: Any, torch: Any, spec: str) -> Any:
+    """The module that was compiled or spread over devices. Raises Unsupported for TorchScript."""
+    while (inner := _WRAPPERS.get(type(module).__name__)) and type(module).__module__.startswith("torch."):
+        module = getattr(module, inner)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise Unsupported(f"{spec}: TorchScript has no reader; give the nn.Module that it was made from")
+    return module
 
 
 def _with_arguments(made: tuple[Any, ...], spec: str) -> Located:
-    if len(made) not in (2, 3) or not isinstance(made[1], (tuple, list, Mapping)):
+    if len(made) not in (2, 3):
         raise UsageError(f"{spec} should be a model, (model, args) or (model, args, kwargs); it has {len(made)} parts")
     found = _located_object(made[0], spec)
     args, kwargs = made[1], made[2] if len(made) == 3 else {}
-    if isinstance(args, Mapping):
+    if isinstance(args, Mapping) and len(made) == 2:
         args, kwargs = (), args
-    return Located(found.kind, found.what, spec, tuple(args), dict(kwargs))
+    if hasattr(args, "dtype") and hasattr(args, "shape"):  # one tensor, not in a tuple of its own
+        args = (args,)
+    if not isinstance(args, (tuple, list)):
+        raise UsageError(
+            f"{spec}: the example arguments should be a tuple or a dict, not of type {type(args).__name__}"
+        )
+    if not isinstance(kwargs, Mapping):
+        raise UsageError(f"{spec}: the keyword arguments should be a dict, not of type {type(kwargs).__name__}")
+    return replace(found, args=tuple(args), kwargs=dict(kwargs))
+
+
+# ---- text ---------------------------------------------------------------------------------------------
 
 
 def _located_text(text: str, trust: bool) -> Located:
     path = Path(text)
-    if path.is_dir():
-        return _located_folder(path)
-    if path.is_file():
-        return _located_file(path, trust)
-    module, colon, attribute = text.partition(":")
-    if colon and module and all(part.isidentifier() for part in module.split(".")):
-        return _from_factory(module, attribute, text)
-    raise UsageError(f"{text}: no such file or folder, and not of the form package.module:factory.{_near(path)}")
+    try:
+        if text and path.is_dir():
+            return _located_folder(path)
+        if path.is_file():
+            return _located_file(path, trust)
+        exists = bool(text) and path.exists()
+    except OSError as error:
+        raise UsageError(f"{_brief(text)}: {error.strerror or error}") from error
+    if exists:
+        raise UsageError(f"{text} is neither a file nor a folder")
+    if is_factory(text):
+        made = made_by(text)
+        return _with_arguments(made, text) if isinstance(made, tuple) else _located_object(made, text)
+    raise UsageError(
+        f"{_brief(text)}: no such file or folder, and not of the form package.module:factory.{_near(path)}"
+    )
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:150]}… ({len(text)} characters)"
 
 
 def _near(path: Path) -> str:
@@ -85,7 +131,11 @@ def _near(path: Path) -> str:
 
     there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     close = get_close_matches(path.name, there, n=1)
-    return f" Did you mean {path.parent / close[0]}?" if close else ""
+    if close:
+        return f" Did you mean {path.parent / close[0]}?"
+    if "://" in str(path) or ":/" in str(path) or re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
+        return " Models are read from disk and never downloaded: fetch it first"
+    return ""
 
 
 def _located_folder(path: Path) -> Located:
@@ -96,24 +146,72 @@ def _located_folder(path: Path) -> Located:
     raise UsageError(f"{path} is a folder without config.json: a Hugging Face model folder has one")
 
 
+# ---- files --------------------------------------------------------------------------------------------
+
+
 def _located_file(path: Path, trust: bool) -> Located:
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if head[:4] == b"PK\x03\x04":
         return _located_archive(path, trust)
-    if head[:8] == b"\x89HDF\r\n\x1a\n":
-        raise Unsupported(f"{path}: a Keras .h5 file has no reader yet")
-    if path.suffix == ".onnx" or b"onnx" in head[:256]:
-        raise Unsupported(f"{path}: ONNX files have no reader yet; ONNX is an output format so far")
+    for matches, refusal in _REFUSED:
+        if matches(path, head):
+            raise refusal(path)
     raise UsageError(f"{path}: its content is of no format that has a reader (a .pt2 archive, a model folder)")
+
+
+def _starts(*heads: bytes) -> Callable[[Path, bytes], bool]:
+    return lambda path, head: head.startswith(heads)
+
+
+def _is_onnx(path: Path, head: bytes) -> bool:
+    return path.suffix == ".onnx" or b"onnx" in head[:256]
+
+
+def _is_safetensors(path: Path, head: bytes) -> bool:
+    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= 100_000_000
+
+
+def _is_certificate(path: Path, head: bytes) -> bool:
+    return head[:1] == b"{" and path.name.endswith(".dragoman.json")
+
+
+# What is refused by its content, in order, with what to do instead.
+_REFUSED: tuple[tuple[Callable[[Path, bytes], bool], Callable[[Path], DragomanError]], ...] = (
+    (
+        _starts(*(b"\x80" + bytes([version]) for version in range(2, 6))),
+        lambda path: UnsafeInput(f"{path}: a pickled file runs code when it is loaded; export with torch.export"),
+    ),
+    (_starts(b"\x89HDF\r\n\x1a\n"), lambda path: Unsupported(f"{path}: a Keras .h5 file has no reader yet")),
+    (_starts(b"GGUF"), lambda path: Unsupported(f"{path}: a GGUF file has no reader yet")),
+    (
+        lambda path, head: head[4:8] == b"TFL3",
+        lambda path: Unsupported(f"{path}: a TensorFlow Lite file has no reader yet"),
+    ),
+    (
+        _is_safetensors,
+        lambda path: UsageError(f"{path} holds weights alone: give the folder that also has their config.json"),
+    ),
+    (_is_certificate, lambda path: UsageError(f"{path} is a certificate: 'dragoman verify' replays it")),
+    (
+        _is_onnx,
+        lambda path: Unsupported(f"{path}: ONNX files have no reader yet; ONNX is an output format so far"),
+    ),
+    (
+        lambda path, head: path.suffix == ".py",
+        lambda path: UsageError(f"{path}: name a function in it that returns the model, as in {path.stem}:function"),
+    ),
+)
 
 
 def _located_archive(path: Path, trust: bool) -> Located:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise UsageError(f"{path}: a damaged archive: {error}") from None
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+        raise Malformed(f"{path}: a damaged archive: {error}") from None
+    if any(n.endswith((".so", ".dll", ".dylib", ".cubin")) for n in names):
+        raise UnsafeInput(f"{path} contains compiled code, which is never run: save the program with torch.export.save")
     if any(n.endswith(("serialized_exported_program.json", "archive_format")) or "/models/" in n for n in names):
         if not trust:
             raise UnsafeInput(
@@ -129,71 +227,31 @@ def _located_archive(path: Path, trust: bool) -> Located:
 
 
 def _load_exported(path: Path) -> Located:
-    torch = _torch(str(path))
-    try:
-        program = torch.export.load(str(path))
-    except Exception as error:
-        raise UsageError(f"{path}: torch {torch.__version__} could not load this .pt2: {error}") from error
-    return Located("exported", program, str(path))
-
-
-def _torch(what: str) -> Any:
     try:
         import torch.export
     except ImportError:
-        raise UsageError(f"{what} needs PyTorch: pip install 'dragoman[torch]'") from None
-    return torch
-
-
-def _from_factory(module: str, attribute: str, spec: str) -> Located:
-    if not attribute or not all(part.isidentifier() for part in attribute.split(".")):
-        raise UsageError(f"{spec}: after the colon comes the name of a function, as in package.module:factory")
-    factory: Any = _imported(module, spec)
-    for part in attribute.split("."):
-        try:
-            factory = getattr(factory, part)
-        except AttributeError:
-            known = [n for n in dir(factory) if callable(getattr(factory, n, None)) and not n.startswith("_")]
-            listed = ", ".join(known[:12]) or "no functions"
-            raise UsageError(f"{spec}: {module} has no {part!r}; it has {listed}") from None
-    if not callable(factory):
-        raise UsageError(f"{spec} is a {type(factory).__name__}: it should be a function that returns the model")
-    made = factory if _is_module(factory) else _called(factory, spec)
-    return _with_arguments(made, spec) if isinstance(made, tuple) else _named(_located_object(made, spec), spec)
-
-
-def _is_module(candidate: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(candidate, torch.nn.Module)
-
-
-def _named(found: Located, spec: str) -> Located:
-    return Located(found.kind, found.what, spec, found.args, found.kwargs)
-
-
-def _imported(module: str, spec: str) -> Any:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # last, so that a folder here never shadows an installed package
+        raise UsageError(f"{path} needs PyTorch: pip install 'dragoman[torch]'") from None
     try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        missing = error.name or module
-        if module == missing or module.startswith(missing + "."):
-            raise UsageError(f"{spec}: there is no module {missing!r} here or among the installed packages") from None
-        raise UsageError(f"{spec}: importing {module} needs {missing!r}, which is not installed") from None
-    except Exception as error:
-        raise UsageError(f"{spec}: importing {module} failed: {type(error).__name__}: {error}") from error
+        program = torch.export.load(str(path))
+    except Exception as error:  # torch's loader fails in many ways; each means that the file is not what it says
+        said = str(error).strip().splitlines() or [""]
+        reason = f"{type(error).__name__}: {said[0][:300]}"
+        if "warnings above" in reason:  # torch's words where nothing in the archive was of a form that it knows
+            reason = "it holds no program that this version reads"
+        raise Malformed(f"{path}: torch {torch.__version__} cannot load this .pt2: {reason}") from error
+    return Located("exported", program, str(path))
 
 
-def _called(factory: Any, spec: str) -> Any:
+# ---- the other direction ------------------------------------------------------------------------------
+
+
+def is_part_of(path: Path, source: str | Path) -> bool:
+    """Whether writing `path` would replace something that is read from a source on disk."""
+    origin = Path(source)
     try:
-        return factory()
-    except (DragomanError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise UsageError(f"{spec} raised {type(error).__name__}: {error}") from error
-
-
-def sequence_of(value: Any) -> Sequence[Any]:
-    """A value as a sequence: tuples and lists as they are, anything else alone."""
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+        if origin.is_file():
+            return path.exists() and path.samefile(origin)
+        inside = origin.is_dir() and path.exists() and path.parent.samefile(origin)
+    except (OSError, ValueError):
+        return False
+    return inside and path.suffix != ".onnx"

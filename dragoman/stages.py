@@ -22,16 +22,29 @@ class Stages:
 
     progress: Progress = silent
     seconds: dict[str, float] = field(default_factory=dict[str, float])
+    _current: str = ""
+    _started: float = 0.0
+
+    def begin(self, name: str) -> None:
+        """End the stage that runs, and begin another: what a stage tells of its parts are stages of their own."""
+        self._end()
+        self.progress(name)
+        self._current, self._started = name, time.perf_counter()
 
     @contextmanager
     def stage(self, name: str) -> Generator[None]:
         """Time a stage."""
-        self.progress(name)
-        started = time.perf_counter()
+        self.begin(name)
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+            self._end()
+
+    def _end(self) -> None:
+        if self._current:
+            elapsed = time.perf_counter() - self._started
+            self.seconds[self._current] = self.seconds.get(self._current, 0.0) + elapsed
+            self._current = ""
 
     @property
     def total(self) -> float:

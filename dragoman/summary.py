@@ -1,65 +1,80 @@
-"""What a person sees in a terminal: stages as they run, and the summary at the end."""
+"""The summary of a conversion in words, without colour: what `str(report)` and the terminal show."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dragoman.ir.text import printable
+from dragoman.notes import pending
 
 if TYPE_CHECKING:
     from dragoman.conversion import Report
-    from dragoman.inspection import Inspection
-    from dragoman.ir.equivalence import Comparison
+    from dragoman.ir.findings import CaseFinding, Comparison
 
-_WIDTH = 15
+WIDTH = 15
 
 
-def mebibytes(count: float) -> str:
+def size(count: float) -> str:
     """Bytes for a person."""
-    return f"{count / 2**20:,.1f} MiB" if count < 2**30 else f"{count / 2**30:,.2f} GiB"
+    for unit, bytes_each in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= bytes_each:
+            return f"{count / bytes_each:,.{2 if unit == 'GiB' else 1}f} {unit}"
+    return f"{count:g} bytes"
 
 
 def report_lines(report: Report) -> Iterator[str]:
-    """The summary of a conversion, line by line, without colour."""
+    """The summary of a conversion, line by line."""
     verdict = str(report.verdict) if report.verdict else "NOT VERIFIED (switched off)"
-    yield _row("verdict", verdict)
+    yield row("verdict", verdict)
     if report.comparison is not None:
-        yield from (_row("", line) for line in error_lines(report.comparison))
+        yield from (row("", line) for line in error_lines(report.comparison))
     nodes = f"{report.nodes_imported} imported, {report.nodes_optimised} optimised, {report.nodes_written} ONNX"
-    yield _row("nodes", f"{nodes} (opset {report.opset})")
+    yield row("nodes", f"{nodes} (opset {report.opset})")
     rules = _rules(report)
     if rules:
-        yield _row("rewrites", rules)
-    yield _row("size", f"{mebibytes(report.file_bytes)}, of which weights {mebibytes(report.weight_bytes)}")
+        yield row("rewrites", rules)
+    yield row("size", f"{size(report.file_bytes)}, of which weights {size(report.weight_bytes)}")
     times = ", ".join(f"{name} {seconds:.2f}" for name, seconds in report.seconds.items() if seconds >= 0.005)
-    yield _row("time", f"{report.total_seconds:.2f} s ({times})")
+    yield row("time", f"{report.total_seconds:.2f} s ({times})")
     if report.memory_peak:
         grown = max(report.memory_peak - report.memory_before, 0)
-        yield _row("peak memory", f"{mebibytes(report.memory_peak)}, {mebibytes(grown)} above the start")
-    for note in report.notes:
-        yield _row("note", printable(note))
+        yield row("peak memory", f"{size(report.memory_peak)}, {size(grown)} above the start")
+    for note in pending(report.notes, report.comparison):
+        yield row("note", printable(str(note)))
     for file in (*report.files, *([report.certificate] if report.certificate else [])):
-        yield _row("wrote", printable(str(file)))
+        yield row("wrote", printable(str(file)))
+    if report.verdict is not None and not report.verdict.holds:
+        yield row("", "what was written is not shown to equal its source: do not rely on it")
 
 
 def error_lines(comparison: Comparison) -> Iterator[str]:
     """Each output's worst error beside the source's own, then what was run and skipped."""
     for found in comparison.outputs():
-        yield str(found)
-    sizes = (" ".join(f"{n}={v}" for n, v in c.symbols.items()) or "fixed" for c in comparison.cases)
-    shapes = ", ".join(dict.fromkeys(sizes))
-    yield f"{len(comparison.cases)} cases at {shapes}; against {comparison.oracle}"
+        yield from str(found).splitlines()
+    shapes = ", ".join(dict.fromkeys(_sizes(c) for c in comparison.cases))
+    yield f"{_counted(len(comparison.cases), 'case')} at {shapes or 'no size'}; against {comparison.oracle}"
     if comparison.skipped:
-        yield f"{len(comparison.skipped)} cases skipped: {comparison.skipped[0].reason}"
+        reasons = dict.fromkeys(s.reason for s in comparison.skipped)
+        more = f" (and {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
+        yield printable(f"{_counted(len(comparison.skipped), 'case')} skipped: {next(iter(reasons))}{more}")
     if comparison.reason:
         yield printable(comparison.reason)
 
 
-def _row(label: str, text: str) -> str:
-    return f"  {label:<{_WIDTH}}{text}"
+def _sizes(case: CaseFinding) -> str:
+    if case.symbols:
+        return " ".join(f"{n}={v}" for n, v in case.symbols.items())
+    return "the example's own sizes" if case.style == "given" else "fixed sizes"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + "s" * (count != 1)
+
+
+def row(label: str, text: str) -> str:
+    """One line of a summary."""
+    return f"  {label:<{WIDTH}}{text}".rstrip()
 
 
 def _rules(report: Report) -> str:
@@ -68,58 +83,3 @@ def _rules(report: Report) -> str:
         for name, count in record.fired.items():
             fired[name] = fired.get(name, 0) + count
     return ", ".join(f"{name} {count}×" for name, count in sorted(fired.items(), key=lambda item: -item[1]))
-
-
-class Console:
-    """Shows stages on standard error while they run, and results on standard output."""
-
-    def __init__(self) -> None:
-        from rich.console import Console as RichConsole
-
-        self._errors = RichConsole(stderr=True)
-        self._out = RichConsole(soft_wrap=True)
-        self._status: Any = None
-        self._stage = ""
-        self._started = 0.0
-
-    def stage(self, name: str) -> None:
-        """Begin a stage: the one before is printed with its time."""
-        self._finish()
-        self._stage, self._started = name, time.perf_counter()
-        if self._errors.is_terminal:
-            self._status = self._errors.status(f"{name} …")
-            self._status.start()
-
-    def _finish(self) -> None:
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
-        if self._stage:
-            seconds = time.perf_counter() - self._started
-            self._errors.print(f"  {self._stage:<{_WIDTH}}{seconds:8.2f} s", highlight=False, markup=False)
-        self._stage = ""
-
-    def heading(self, text: str) -> None:
-        """A line above what follows."""
-        self._finish()
-        self._out.print(f"\n{text}", style="bold", highlight=False, markup=False)
-
-    def report(self, report: Report) -> None:
-        """The summary of a conversion."""
-        self._finish()
-        holds = report.verdict is None or report.verdict.holds
-        for line in report_lines(report):
-            style = ("bold green" if holds else "bold red") if line.startswith("  verdict") else None
-            self._out.print(line, style=style, highlight=False, markup=False)
-
-    def comparison(self, comparison: Comparison) -> None:
-        """The page of a comparison."""
-        self._finish()
-        self._out.print(str(comparison), highlight=False, markup=False)
-
-    def inspection(self, inspection: Inspection, *, text: bool) -> None:
-        """Inputs, outputs, parameters and operators; then the whole graph if asked for."""
-        self._finish()
-        self._out.print(str(inspection), highlight=False, markup=False)
-        if text and inspection.model is not None:
-            sys.stdout.write(f"{inspection.model}\n")
