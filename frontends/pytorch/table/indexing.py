@@ -205,6 +205,7 @@ def _counted(c: Context, x: Value, boundaries: Value, right: bool) -> Value:
     """Every element compared with every boundary: torch's own sizes are small here."""
     b = c.b
     a, d = c.promote(boundaries, b.reshape(x, shape=(*x.type.shape, 1)))
-    below = b.less_equal(a, d) if right else b.less(a, d)
+    # Not below means at or above: NaN, which is neither, goes behind everything.
+    below = b.logical_not(b.greater(a, d) if right else b.greater_equal(a, d))
     total = b.reduce_sum(c.cast(below, I64), axes=(below.type.rank - 1,))
     return c.cast(total, c.type.dtype)

@@ -75,7 +75,7 @@ def div_mode(c: Context, x: Operand, y: Operand, rounding_mode: str | None = Non
     return c.scaled(lambda a, d: c.b.trunc(c.b.div(a, d)), x, y)
 
 
-@translates("aten.floor_divide.default", "aten.floor_divide.Scalar")
+@translates("aten.floor_divide.default", "aten.floor_divide.Scalar", "aten.floor_divide.Tensor")
 def floor_divide(c: Context, x: Operand, y: Operand) -> Value:
     """⌊x / y⌋."""
     return c.scaled(c.b.floor_divide, x, y)
@@ -141,7 +141,7 @@ def _number_of(c: Context, function: Callable[..., Value], x: Operand, y: Operan
 _POWERS = {2: "square", 0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}
 
 
-@translates("aten.pow.Tensor_Tensor", "aten.pow.Scalar", "aten.pow.Tensor_Scalar")
+@translates("aten.pow.Tensor_Tensor", "aten.pow.Scalar", "aten.pow.Tensor_Scalar", "aten.pow.Tensor")
 def power(c: Context, x: Operand, y: Operand) -> Value:
     """x^y; squares and roots by their own name, as torch computes them."""
     dtype = c.result_dtype(x, y)
@@ -154,7 +154,10 @@ def power(c: Context, x: Operand, y: Operand) -> Value:
     return c.applied(c.b.power, x, y)
 
 
-@translates("aten.float_power.Tensor_Tensor", "aten.float_power.Scalar", "aten.float_power.Tensor_Scalar")
+@translates(
+    *("aten.float_power.Tensor_Tensor", "aten.float_power.Scalar", "aten.float_power.Tensor_Scalar"),
+    "aten.float_power.Tensor",
+)
 def float_power(c: Context, x: Operand, y: Operand) -> Value:
     """x^y in f64."""
     return c.b.power(c.value(x, F64), c.value(y, F64))
