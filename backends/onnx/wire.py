@@ -28,6 +28,7 @@ from dragoman.ir.weights import Array, Weight, pack_nibbles
 
 Buffer = bytes | mmap.mmap
 CHUNK = 1 << 24  # bytes handled at once
+_WORTH_RELEASING = 1 << 20
 LIMIT = (1 << 31) - (1 << 20)  # protobuf refuses a message of 2 GiB
 
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # field numbers of ModelProto, GraphProto and TensorProto
@@ -83,8 +84,8 @@ def stream(weight: Weight, write: Callable[[memoryview], object], mappings: File
     for piece in pieces(values, weight.dtype):
         total += piece.nbytes
         write(piece.data)
-        if mappings is not None:
-            mappings.release(piece)
+    if mappings is not None and total >= _WORTH_RELEASING:
+        mappings.release()
     if total != weight.nbytes:
         raise Malformed(f"a weight gave {total} bytes where {weight.nbytes} were declared")
 

@@ -20,22 +20,26 @@ from dragoman.backends.onnx import save
 from dragoman.ir.builder import Builder
 from dragoman.ir.graph import Graph
 from dragoman.ir.types import F32, parse_type
-from dragoman.ir.weights import ComputedWeight, FileWeight
+from dragoman.ir.weights import ComputedWeight, FileWeight, FrameworkWeight
 
 folder, kind, external, count, nbytes = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "True", *map(int, sys.argv[4:])
 width = 1024
 rows = nbytes // 4 // width
 graph = Graph()
-x = graph.add_input(parse_type(f"f32[b,s,{width}]" if kind == "turned" else "f32[]"), "x")
+turned = kind.endswith("turned")
+x = graph.add_input(parse_type(f"f32[b,s,{width}]" if turned else "f32[]"), "x")
+held = np.memmap(folder / "weights", np.float32, "c", shape=(count, rows, width)) if "framework" in kind else None
 b = Builder(graph)
 outputs = []
 for index in range(count):
     if kind == "computed":
         weight = ComputedWeight(F32, (rows, width), lambda: np.full((rows, width), 0.5, np.float32))
+    elif kind.startswith("framework"):
+        weight = FrameworkWeight(F32, (rows, width), lambda at=index: held[at])
     else:
         weight = FileWeight(folder / "weights", index * nbytes, F32, (rows, width))
     w = graph.add_weight(f"w{index}", weight)
-    outputs.append(b.linear(x, w) if kind == "turned" else b.add(w, x))
+    outputs.append(b.linear(x, w) if turned else b.add(w, x))
 graph.set_outputs(outputs)
 
 def peak():
@@ -48,7 +52,7 @@ print(json.dumps({"grown": peak() - before, "written": saved.file_bytes}))
 
 
 @pytest.mark.parametrize("external", [False, True])
-@pytest.mark.parametrize("kind", ["mapped", "computed", "turned"])
+@pytest.mark.parametrize("kind", ["mapped", "computed", "turned", "framework", "framework turned"])
 def test_writing_holds_one_weight_at_a_time(tmp_path: Path, kind: str, external: bool) -> None:
     with (tmp_path / "weights").open("wb") as file:
         file.truncate(COUNT * LARGEST)
