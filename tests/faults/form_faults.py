@@ -75,7 +75,7 @@ FORM_FAULTS = [
     FormFault("queries and keys exchanged", hosts.pointwise, "output0", inputs=lambda i: i[::-1]),
     FormFault("a mask that is ignored", hosts.embedded, "output0", inputs=lambda i: [i[0], np.ones_like(i[1])]),
     FormFault("every result the first one's", hosts.reduced, "output0", _replaced(0, _first_repeated)),
-]  # fmt: skip
+]
 
 
 def form_trials() -> Iterator[tuple[str, Callable[[], Outcome]]]:

@@ -95,25 +95,41 @@ def _permuted_heads(b: Any, k: Value) -> Value:
 IN_NORMS = [
     Fault("layer norm epsilon × 1.1", hosts.normed, "layer_norm", attr(epsilon=1.1e-5)),
     Fault("layer norm epsilon 1e-6", hosts.normed, "layer_norm", attr(epsilon=1e-6)),
-    Fault("layer norm over one axis too many", hosts.normed, "layer_norm", instead(
-        lambda b, x, scale, bias: b.add(b.mul(b.layer_norm(x, axis=1, epsilon=1e-5), scale), bias))),
+    Fault(
+        "layer norm over one axis too many",
+        hosts.normed,
+        "layer_norm",
+        instead(lambda b, x, scale, bias: b.add(b.mul(b.layer_norm(x, axis=1, epsilon=1e-5), scale), bias)),
+    ),
     Fault("layer norm with the unbiased variance", hosts.normed, "layer_norm", instead(_unbiased_layer_norm)),
-    Fault("layer norm without its bias", hosts.normed, "layer_norm", instead(
-        lambda b, x, scale, bias: b.layer_norm(x, scale, axis=-1, epsilon=1e-5))),
+    Fault(
+        "layer norm without its bias",
+        hosts.normed,
+        "layer_norm",
+        instead(lambda b, x, scale, bias: b.layer_norm(x, scale, axis=-1, epsilon=1e-5)),
+    ),
     Fault("rms norm epsilon 0", hosts.scaled, "rms_norm", attr(epsilon=0.0)),
     Fault("l2 norm epsilon × 1.1", hosts.scaled, "l2_normalize", attr(epsilon=1.1e-4)),
-    Fault("rms norm that subtracts the mean", hosts.normed, "rms_norm", instead(
-        lambda b, x, scale: b.layer_norm(x, scale, axis=-1, epsilon=1e-6))),
+    Fault(
+        "rms norm that subtracts the mean",
+        hosts.normed,
+        "rms_norm",
+        instead(lambda b, x, scale: b.layer_norm(x, scale, axis=-1, epsilon=1e-6)),
+    ),
     Fault("running mean and variance exchanged", hosts.convolved, "batch_norm", operand(3, lambda b, v: b.square(v))),
     Fault("batch norm scale and bias exchanged", hosts.convolved, "batch_norm", swapped(1, 2)),
     Fault("batch norm epsilon × 1.1", hosts.convolved, "batch_norm", attr(epsilon=1.1e-3)),
     Fault("group norm with other groups", hosts.convolved, "group_norm", attr(groups=2)),
     Fault("group norm epsilon 1e-3", hosts.convolved, "group_norm", attr(epsilon=1e-3)),
     Fault("softmax over another axis", hosts.normed, "softmax", attr(axis=1)),
-    Fault("softmax that overflows", hosts.spelled_attention, "softmax", instead(
-        lambda b, x: b.div(e := b.exp(x), b.reduce_sum(e, axes=(3,), keepdims=True)))),
+    Fault(
+        "softmax that overflows",
+        hosts.spelled_attention,
+        "softmax",
+        instead(lambda b, x: b.div(e := b.exp(x), b.reduce_sum(e, axes=(3,), keepdims=True))),
+    ),
     Fault("log softmax without the log", hosts.embedded, "log_softmax", instead(lambda b, x: b.softmax(x, axis=1))),
-]  # fmt: skip
+]
 
 IN_WEIGHTS = [
     Fault("a transposed weight", hosts.normed, "linear", weight(1, np.transpose)),
@@ -133,9 +149,20 @@ IN_CONVOLUTIONS = [
     Fault("a dilation of 2", hosts.convolved, "conv", attr(dilations=(2, 1), padding=((2, 1), (0, 1)))),
     Fault("transposed convolution, pads swapped", hosts.upsampled, "conv_transpose", attr(padding=((0, 1), (1, 0)))),
     Fault("transposed convolution, cut short", hosts.upsampled, "conv_transpose", attr(output_padding=(0, 0))),
-    Fault("max pool padded by zeros", hosts.convolved, "max_pool", instead(
-        lambda b, x: b.max_pool(b.pad(x, padding=((0, 0), (0, 0), (1, 1), (1, 1))), window=(3, 3), strides=(1, 2),
-                                padding=((0, 0), (0, 0)), dilations=(1, 1)))),
+    Fault(
+        "max pool padded by zeros",
+        hosts.convolved,
+        "max_pool",
+        instead(
+            lambda b, x: b.max_pool(
+                b.pad(x, padding=((0, 0), (0, 0), (1, 1), (1, 1))),
+                window=(3, 3),
+                strides=(1, 2),
+                padding=((0, 0), (0, 0)),
+                dilations=(1, 1),
+            )
+        ),
+    ),
     Fault("max pool with a smaller window", hosts.convolved, "max_pool", attr(window=(2, 3), padding=((1, 0), (1, 1)))),
     Fault("average pool that counts padding", hosts.convolved, "avg_pool", attr(count_include_pad=True)),
     Fault("half-pixel centres dropped", hosts.upsampled, "resize", attr(coordinates="asymmetric")),
@@ -144,7 +171,7 @@ IN_CONVOLUTIONS = [
     Fault("the cubic parameter of others", hosts.upsampled, "resize", attr(cubic_a=-0.5), nth=2),
     Fault("padding repeats the edge", hosts.upsampled, "pad", attr(mode="edge")),
     Fault("depth to space in the other order", hosts.upsampled, "depth_to_space", attr(mode="dcr")),
-]  # fmt: skip
+]
 
 IN_ATTENTION = [
     Fault("scale 1/d for 1/√d", hosts.attended, "attention", attr(scale=1 / 16)),
@@ -182,8 +209,12 @@ IN_RECURRENCES = [
 ]
 
 IN_MOVEMENT = [
-    Fault("a wrong permutation", hosts.shuffled, "transpose", instead(
-        lambda b, x: b.reshape(x, shape=(x.type.shape[0], 8, 6)))),
+    Fault(
+        "a wrong permutation",
+        hosts.shuffled,
+        "transpose",
+        instead(lambda b, x: b.reshape(x, shape=(x.type.shape[0], 8, 6))),
+    ),
     Fault("concat in the other order", hosts.shuffled, "concat", swapped(0, 1)),
     Fault("slice off by one", hosts.shuffled, "slice", attr(starts=(0,), stops=(6,))),
     Fault("roll the other way", hosts.shuffled, "roll", attr(shifts=(-4,))),
@@ -196,7 +227,7 @@ IN_MOVEMENT = [
     Fault("the last of equal maxima", hosts.embedded, "argmax", result(lambda b, v: b.add(v, 1))),
     Fault("reduction that keeps its axis", hosts.embedded, "reduce_sum", attr(keepdims=True), nth=1),
     Fault("reduction over another axis", hosts.reduced, "reduce_max", attr(axes=(2,))),
-]  # fmt: skip
+]
 
 IN_ARITHMETIC = [
     Fault("gelu by tanh", hosts.normed, "gelu", attr(approximate="tanh")),
@@ -211,19 +242,27 @@ IN_ARITHMETIC = [
     Fault("remainder with the dividend's sign", hosts.pointwise, "remainder", instead(lambda b, x, y: b.fmod(x, y))),
     Fault("erf by tanh", hosts.pointwise, "erf", instead(lambda b, x: b.tanh(b.mul(x, 1.2)))),
     Fault("a result × 1.00001", hosts.pointwise, "silu", result(lambda b, v: b.mul(v, 1.00001))),
-    Fault("halves away from zero", hosts.rounded, "round", instead(
-        lambda b, x: b.mul(b.sign(x), b.floor(b.add(b.abs(x), 0.5))))),
+    Fault(
+        "halves away from zero",
+        hosts.rounded,
+        "round",
+        instead(lambda b, x: b.mul(b.sign(x), b.floor(b.add(b.abs(x), 0.5)))),
+    ),
     Fault("ceil for floor", hosts.rounded, "floor", instead(lambda b, x: b.ceil(x))),
     Fault("a cast that rounds", hosts.rounded, "cast", operand(0, lambda b, v: b.round(v)), nth=1),
     Fault("integer division that floors", hosts.rounded, "div", instead(lambda b, x, y: b.floor_divide(x, y))),
     Fault("the other sample variance", hosts.reduced, "variance", attr(correction=0.0)),
     Fault("an epsilon outside the root", hosts.reduced, "sqrt", instead(lambda b, x: b.add(b.sqrt(x), 1e-5))),
     Fault("maximum for minimum", hosts.reduced, "argmin", instead(lambda b, x: b.argmax(x, axis=2))),
-    Fault("a mean that is a sum", hosts.reduced, "reduce_mean", instead(
-        lambda b, x: b.reduce_sum(x, axes=(2,), keepdims=True))),
+    Fault(
+        "a mean that is a sum",
+        hosts.reduced,
+        "reduce_mean",
+        instead(lambda b, x: b.reduce_sum(x, axes=(2,), keepdims=True)),
+    ),
     Fault("a zero point off by one", hosts.quantised, "quantize", weight(2, lambda z: z + 1)),
     Fault("a quantiser that truncates", hosts.quantised, "quantize", operand(0, lambda b, v: b.sub(v, 0.025))),
-]  # fmt: skip
+]
 
 
 def all_graph_faults() -> Iterator[Fault]:

@@ -92,9 +92,9 @@ def upsampled(b: Any, s: Scope, x: Value) -> Value:
         x, s.weight(4, 3, 3, 2), s.weight(3), strides=(2, 2), padding=((1, 0), (0, 1)), output_padding=(1, 0),
         dilations=(1, 1), groups=1,
     )  # fmt: skip
-    h = b.resize(h, sizes=(13, 17), mode="linear", coordinates="half_pixel")
-    h = b.resize(h, sizes=(9, 25), mode="nearest", coordinates="asymmetric", rounding="floor")
-    h = b.resize(h, sizes=(12, 14), mode="cubic", coordinates="half_pixel", cubic_a=-0.75)
+    h = b.resize(h, sizes=(22, 22), mode="linear", coordinates="half_pixel")
+    h = b.resize(h, sizes=(33, 33), mode="nearest", coordinates="asymmetric", rounding="floor")
+    h = b.resize(h, sizes=(66, 66), mode="cubic", coordinates="half_pixel", cubic_a=-0.75)
     h = b.pad(h, padding=((0, 0), (0, 0), (1, 1), (2, 2)), mode="reflect")
     h = b.concat(h, b.neg(h), b.slice(h, axes=(1,), starts=(0,), stops=(2,), steps=(1,)), axis=1)
     return b.depth_to_space(h, block=2, mode="crd")
@@ -171,6 +171,12 @@ def shuffled(b: Any, s: Scope, x: Value) -> Any:
     h = b.flip(h, axes=(1,))
     values, places = b.topk(h, k=3, axis=1, largest=True)
     return h, values, places
+
+
+@host("f32[batch,4,5,6]")
+def turned(b: Any, s: Scope, x: Value) -> Value:
+    h = b.transpose(b.neg(x), perm=(0, 2, 3, 1))
+    return b.softmax(h, axis=2)
 
 
 @host("f32[batch,12]", "f32[batch,12]")

@@ -142,6 +142,7 @@ def trial(fault: Fault) -> Outcome:
 
 def judged(name: str, report: Comparison, *where: str) -> Outcome:
     """Whether a report kills a fault, and blames it on one of these places."""
-    blamed = report.divergence is not None and report.divergence.module in where
+    found = report.divergence
+    blamed = found is not None and any(place == found.module or (place and place in found.line) for place in where)
     blamed = blamed or any(place in report.reason for place in where)
     return Outcome(name, report.verdict is Verdict.DIFFERENT, blamed, str(report))

@@ -9,9 +9,12 @@ import pytest
 from dragoman.ir.equivalence import GraphRunner, Verdict, compare
 from dragoman.ir.graph import Graph
 from tests.faults import hosts
+from tests.faults.emitter_faults import emitted, emitter_trials
 from tests.faults.form_faults import form_trials
 from tests.faults.graph_faults import all_graph_faults
+from tests.faults.importer_faults import L, R, V, importer_trials, verified
 from tests.faults.mutants import Outcome, trial
+from tests.faults.rule_faults import rule_trials
 
 Trial = Callable[[], Outcome]
 
@@ -20,6 +23,9 @@ def _trials() -> Iterator[tuple[str, Trial]]:
     for fault in all_graph_faults():
         yield fault.name, lambda fault=fault: trial(fault)
     yield from form_trials()
+    yield from rule_trials()
+    yield from emitter_trials()
+    yield from importer_trials()
 
 
 TRIALS = dict(_trials())
@@ -51,6 +57,18 @@ def test_a_model_without_a_fault_is_verified(build: Callable[[], Graph]) -> None
     report = compare(graph, GraphRunner(graph, "one"), GraphRunner(build(), "the other"))
     assert report.verdict is Verdict.VERIFIED, str(report)
     assert report.skipped == ()
+
+
+@pytest.mark.parametrize("build", HOSTS, ids=lambda f: f.__name__)
+def test_a_model_emitted_without_a_fault_is_verified(build: Callable[[], Graph]) -> None:
+    report = emitted(build())
+    assert report.verdict is Verdict.VERIFIED, str(report)
+
+
+@pytest.mark.parametrize("model", [V, L, R], ids=lambda f: f.__name__)
+def test_a_model_imported_without_a_fault_is_verified(model: Callable[[], object]) -> None:
+    report = verified(model)
+    assert report.verdict is Verdict.VERIFIED, str(report)
 
 
 def test_there_are_as_many_faults_as_promised() -> None:
