@@ -180,12 +180,12 @@ def _count(role: InputRole, type: TensorType, shape: tuple[int, ...], case: Case
 
 
 def _mask(role: InputRole, type: TensorType, shape: tuple[int, ...], case: Case, rng: np.random.Generator) -> Any:
-    """Rows along the last axis, valid up to a random length; the first is whole, and in PADDED the last is empty."""
+    """Rows along the last axis, valid up to some length: all of it, half, random ones; in PADDED the last is empty."""
     if not shape:
         return np.array(case.style is not Style.PADDED)
     rows, length = math.prod(shape[:-1]), shape[-1]
     valid = rng.integers(1, length + 1, rows) if length else np.zeros(rows, np.int64)
-    valid[:1] = length
+    valid[:1], valid[1:2] = length, (length + 1) // 2
     if case.style is Style.ZEROS:
         valid[:] = length
     if case.style is Style.PADDED:
