@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dragoman.backends.onnx import types
 from dragoman.backends.onnx.emitter import Emitter
-from dragoman.backends.onnx.table import direct, emits, refuses
+from dragoman.backends.onnx.table import direct, emits
 from dragoman.ir.graph import Node, Value
 from dragoman.ir.types import F32, F64, DType
 
@@ -78,8 +78,3 @@ def erfc(e: Emitter, node: Node, x: Value) -> str:
     tail = e.op("Mul", t, e.op("Exp", exponent))
     below = e.op("Less", wide, number(0.0))
     return e.cast_from(e.op("Where", below, e.op("Sub", number(2.0), tail), tail), F64, x.type.dtype)
-
-
-for _name in ("lgamma", "digamma"):
-    refuses(_name, "ONNX has no gamma function")
-refuses("erfinv", "ONNX has no inverse of the error function")
