@@ -27,7 +27,10 @@ def index_reduce(
     return scatter_reduce(c, x, axis, places, c.reshape(source, shape), reduce, include_self=include_self)
 
 
-@translates("aten._embedding_bag.default", "aten._embedding_bag_forward_only.default")
+@translates(
+    *("aten.embedding_bag.default", "aten.embedding_bag.padding_idx"),
+    *("aten._embedding_bag.default", "aten._embedding_bag_forward_only.default"),
+)
 def embedding_bag(
     c: Context,
     weight: Value,
@@ -38,18 +41,19 @@ def embedding_bag(
     sparse: bool = False,
     per_sample_weights: Value | None = None,
     include_last_offset: bool = False,
-    padding_idx: int = -1,
+    padding_idx: int | None = -1,
 ) -> tuple[Value, None, None, None]:
     """Sum (mode 0), mean (1) or maximum (2) of the rows of each bag; bag i begins at offset i. Empty bags give 0."""
     b, dtype = c.b, weight.type.dtype
-    bags, width = c.type.shape
+    bags = c.type.shape[0]
     (count,) = indices.type.shape
     indices, offsets = integers(c, indices), integers(c, offsets)
     # An element lies in the last bag that has begun.
-    begun = b.less_equal(b.reshape(offsets, shape=(1, *offsets.type.shape)), b.reshape(b.iota(size=count), shape=(count, 1)))
+    element = b.reshape(b.iota(size=count), shape=(count, 1))
+    begun = b.less_equal(b.reshape(offsets, shape=(1, *offsets.type.shape)), element)
     bag = b.sub(b.reduce_sum(c.cast(begun, indices.type.dtype), axes=(1,)), 1)
     belongs = b.equal(b.reshape(b.iota(size=bags), shape=(bags, 1)), b.reshape(bag, shape=(1, count)))
-    if padding_idx >= 0:
+    if padding_idx is not None and padding_idx >= 0:
         belongs = b.logical_and(belongs, b.not_equal(indices, padding_idx))
     rows = b.take(weight, indices, axis=0)
     if per_sample_weights is not None:

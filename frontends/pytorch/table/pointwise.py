@@ -200,6 +200,16 @@ _unary("exp2", "exp2", "special_exp2")
 _unary("lgamma", "lgamma", "special_gammaln")
 _unary("digamma", "digamma", "special_digamma", "special_psi")
 _unary("reciprocal", "reciprocal")
+
+
+@translates("aten.polygamma.default")
+def polygamma(c: Context, n: int, x: Value) -> Value:
+    """The n-th derivative of digamma; only itself has an op."""
+    if n:
+        raise Unsupported(f"polygamma of order {n}")
+    return c.b.digamma(c.floating(x))
+
+
 _unary("neg", "neg", "negative", real=False)
 
 

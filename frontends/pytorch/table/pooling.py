@@ -80,12 +80,29 @@ def _adaptive(count: int) -> None:
         sizes = _sizes(x, output_size, count)
         return batched(c, x, count + 2, lambda y: c.b.adaptive_avg_pool(y, output_size=sizes))
 
-    def largest(c: Context, x: Value, output_size: Sequence[Dim]) -> tuple[Value, None]:
+    def largest(c: Context, x: Value, output_size: Sequence[Dim]) -> tuple[Value, Value | None]:
         sizes = _sizes(x, output_size, count)
-        return batched(c, x, count + 2, lambda y: c.b.adaptive_max_pool(y, output_size=sizes)), None
+        window = _even_window(x.type.shape[x.type.rank - count :], sizes)
+        if window is None:
+            return batched(c, x, count + 2, lambda y: c.b.adaptive_max_pool(y, output_size=sizes)), None
+        full = x if x.type.rank == count + 2 else c.b.reshape(x, shape=(1, *x.type.shape))
+        attributes = _windows(count, window, window, 0, 1, False)
+        values, places = c.b.max_pool_with_indices(full, **attributes)
+        first, second = c.types
+        return c.reshape(values, first.shape), c.reshape(places, second.shape)
 
     translates(f"aten.adaptive_avg_pool{count}d.default", f"aten._adaptive_avg_pool{count}d.default")(average)
     translates(f"aten.adaptive_max_pool{count}d.default")(largest)
+
+
+def _even_window(extents: Sequence[Dim], sizes: Sequence[Dim]) -> tuple[int, ...] | None:
+    """The window of a plain pool that gives these sizes, where all are of one size."""
+    window: list[int] = []
+    for extent, size in zip(extents, sizes, strict=True):
+        if not isinstance(extent, int) or not isinstance(size, int) or size < 1 or extent < 1 or extent % size:
+            return None
+        window.append(extent // size)
+    return tuple(window)
 
 
 def _sizes(x: Value, given: Sequence[Dim] | Dim, count: int) -> tuple[Dim, ...]:
