@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -54,7 +55,8 @@ def _of(cases: Any, op: Any, name: str, count: int) -> Iterator[Record]:
             outcome = cases.run_sample(op, sample)
             yield {"op": name, "case": case, "outcome": outcome.kind, "reason": outcome.reason}
     except Exception as error:
-        yield {"op": name, "case": "", "outcome": "error", "reason": f"no samples: {type(error).__name__}: {error}"[:300]}
+        reason = f"no samples: {type(error).__name__}: {error}"[:300]
+        yield {"op": name, "case": "", "outcome": "error", "reason": reason}
 
 
 class Worker:
@@ -157,13 +159,13 @@ def _show(name: str, records: Sequence[Record]) -> None:
 
 # ---- what came out ---------------------------------------------------------------------------------------------
 
-_RANKS = {"right": 0, "excluded": 1, "refused": 2, "runtime": 3, "error": 4, "wrong": 5}
+_RANKS = {"right": 0, "excluded": 1, "refused": 2, "runtime": 3, "kernel": 4, "error": 5, "wrong": 6}
 
 
 def verdict(records: Sequence[Record]) -> str:
     """One class for an operator: wrong or an error if any sample is, right if all are, partly if some are refused."""
     kinds = {r["outcome"] for r in records} or {"error"}
-    for kind in ("wrong", "error", "excluded"):
+    for kind in ("wrong", "error", "kernel", "excluded"):
         if kind in kinds:
             return kind
     if kinds == {"right"}:
@@ -178,6 +180,7 @@ _MEANING = {
     "partly": "some samples right, the others refused with a reason",
     "refused": "refused when imported or emitted, with a reason",
     "runtime": "the model is valid, ONNX Runtime has no kernel for its types",
+    "kernel": "ONNX Runtime's kernel gives another number, ONNX's own reference gives PyTorch's for the same model",
     "wrong": "**another result than PyTorch**",
     "error": "an error inside Dragoman, a crash or a hang",
     "excluded": "has no one right answer (below)",
@@ -193,6 +196,7 @@ def report(found: Mapping[str, Sequence[Record]]) -> str:
     lines += [f"| {kind} | {counts[kind]} | {meaning} |" for kind, meaning in _MEANING.items()]
     lines += ["", f"Samples: {', '.join(f'{n} {kind}' for kind, n in samples.most_common())}.", ""]
     lines += _listed("What is refused, by reason", _reasons(found, ("refused", "runtime")))
+    lines += _listed("Where ONNX Runtime's kernels differ", _reasons(found, ("kernel",)))
     bad = {n: r for n, r in found.items() if verdicts[n] in ("wrong", "error")}
     if bad:
         lines += _listed("What is wrong or fails", _reasons(bad, ("wrong", "error")))
@@ -207,14 +211,22 @@ def report(found: Mapping[str, Sequence[Record]]) -> str:
 def _reasons(found: Mapping[str, Sequence[Record]], kinds: Sequence[str]) -> dict[str, list[str]]:
     grouped: dict[str, list[str]] = defaultdict(list)
     for name, records in found.items():
-        for reason in dict.fromkeys(r["reason"] for r in records if r["outcome"] in kinds):
+        for reason in dict.fromkeys(_class_of(r["reason"]) for r in records if r["outcome"] in kinds):
             grouped[reason].append(name)
     return grouped
 
 
+def _class_of(reason: str) -> str:
+    """A reason without what differs from sample to sample: types, attributes, lines of source."""
+    reason = re.sub(r" \| .*", "", reason)
+    reason = re.sub(r"\w+\((?:[^()]|\([^()]*\))*\)(?: \{.*?\})?:? ?", "", reason)
+    return re.sub(r"\[[\d, ]+\]|\b\d[\d.e+-]*", "…", reason).strip()
+
+
 def _listed(heading: str, grouped: Mapping[str, Sequence[str]]) -> list[str]:
     ordered = sorted(grouped.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [f"### {heading}", "", *(f"* {reason.replace('|', '/')}: {', '.join(names)}" for reason, names in ordered), ""]
+    items = [f"* {reason.replace('|', '/')}: {', '.join(names)}" for reason, names in ordered]
+    return [f"### {heading}", "", *items, ""]
 
 
 _BEGIN, _END = "<!-- op_db: written by make conformance -->", "<!-- op_db: end -->"
