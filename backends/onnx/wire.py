@@ -17,7 +17,6 @@ from typing import BinaryIO
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 
 from dragoman.backends.onnx import types
 from dragoman.backends.onnx.emitter import Emission
@@ -234,7 +233,7 @@ def _varint_at(view: memoryview, at: int, end: int) -> tuple[int, int]:
 def _parse(proto: onnx.GraphProto | onnx.TensorProto, data: bytes) -> None:
     try:
         proto.ParseFromString(data)
-    except DecodeError as error:
+    except Exception as error:  # protobuf's DecodeError, which onnx does not name
         raise Malformed(f"the file does not hold a {type(proto).__name__}: {error}") from None
 
 
