@@ -15,7 +15,7 @@ import numpy as np
 
 from dragoman.ir.arithmetic import FLOAT64, Arithmetic, Array
 from dragoman.ir.dims import Dim, DimExpr, Symbol, evaluate, substitute, symbols, terms_of
-from dragoman.ir.errors import UsageError, VerifyError
+from dragoman.ir.errors import UsageError, VerifyError, printable
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.types import DType, TensorType, dtype_of
 from dragoman.ir.weights import exact_values
@@ -115,7 +115,7 @@ class Interpreter:
                 self.values[value] = result
         except Exception as error:
             origin = f" from {node.provenance}" if str(node.provenance) else ""
-            error.add_note(f"while running {node}{origin}")
+            error.add_note(printable(f"while running {node}{origin}"))
             raise
 
     def _check_shape(self, value: Value, result: Array) -> None:

@@ -403,11 +403,9 @@ class _Parser:
         return complex(*parts)
 
     def _number(self) -> int | float:
-        token = self._take("number")
-        if token[-1] not in "fn" and not any(c in token for c in ".eE"):
-            self._at -= 1
+        if self._tokens[self._at].lstrip("-").isdigit():
             return self._take_integer()
-        return float(token)
+        return float(self._take("number"))
 
     def _tuple(self) -> tuple[Any, ...]:
         self._enter()
