@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 from dragoman.ir.dims import UNBOUNDED, Dim, DimExpr, Symbol, evaluate, parse_dim, symbols
 from dragoman.ir.errors import Malformed, UsageError
 from dragoman.ir.graph import Graph
-from dragoman.ir.interpreter import bind_shape, evaluate_type
+from dragoman.ir.interpreter import bind_shape
 from dragoman.ir.roles import InputRole, Kind, index_range, input_roles
 from dragoman.ir.types import TensorType, parse_type
 
@@ -83,7 +84,10 @@ def plan_cases(graph: Graph, *, seeds: Sequence[int] = (0, 1), given: Sequence[S
     taken = [Case({}, Style.GIVEN, arrays=tuple(a), label=f"#{i + 1}" * (len(given) > 1)) for i, a in enumerate(given)]
     met = [sizes for arrays in given if (sizes := _sizes_of(graph, arrays)) is not None]
     # Real arrays tell more than made-up ones of the same sizes.
-    return [*taken, *(c for c in reversed(distinct.values()) if c.symbols not in met or c != Case(c.symbols, seed=first))]
+    return [
+        *taken,
+        *(c for c in reversed(distinct.values()) if c.symbols not in met or c != Case(c.symbols, seed=first)),
+    ]
 
 
 def _sizes_of(graph: Graph, arrays: Sequence[Any]) -> Mapping[str, int] | None:
@@ -124,11 +128,9 @@ def _styles(roles: Sequence[InputRole]) -> list[Style]:
 
 def elements(graph: Graph, symbols: Mapping[str, int]) -> int:
     """How many elements the values of a run have, all together: an estimate of its cost in time and memory."""
-    total = 0
+    counts = Counter(r.type.shape for node in graph for r in node.results)
     sizes = {**{n: s.low for n, s in graph.symbols().items()}, **symbols}
-    for node in graph:
-        total += sum(math.prod(evaluate_type(r.type, sizes)) for r in node.results)
-    return total
+    return sum(n * math.prod(evaluate(d, sizes) for d in shape) for shape, n in counts.items())
 
 
 def digest(arrays: Sequence[Any]) -> str:

@@ -171,9 +171,19 @@ class _Session:
         if nothing:
             self.skipped.append(Skipped(str(case), nothing))
             return
+        self._note_weak(case, finding)
         if finding.status is Status.UNSTABLE:
             self._ill_conditioned(case, inputs, next(o for o in finding.outputs if o.status is Status.UNSTABLE))
         self.found.append(replace(finding, seconds=time.perf_counter() - started))
+
+    def _note_weak(self, case: Case, finding: CaseFinding) -> None:
+        """Say where the source itself has lost half of its digits: a candidate that is as good as that is not good."""
+        for output, unit in zip(finding.outputs, map(self._unit, range(len(self.outputs))), strict=False):
+            if output.norm_source > math.sqrt(unit):
+                self.notes.append(
+                    f"in the case {case} the source's own error in {output.name!r} is {output.norm_source:.1e}: "
+                    "being no worse says little there"
+                )
 
     def _shows_nothing(self, case: Case, finding: CaseFinding) -> str:
         """Why a case far from usual inputs says nothing of the candidate: rounding alone moves its outputs as far."""
@@ -245,9 +255,12 @@ class _Session:
         if self.oracle == self._interpreter_oracle and self._wrong_import(case, inputs, truth, own, results):
             return tuple(results)
         if any(r.status is Status.WRONG for r in results):
-            results = self._second_look(case, inputs, results, (truth, own, got))
-        if any(r.status is Status.WRONG for r in results):
-            results = self._diagnosed(case, inputs, truth, got, results)
+            try:
+                results = self._second_look(case, inputs, results, (truth, own, got))
+                results = self._diagnosed(case, inputs, truth, got, results)
+            except Exception as error:  # no memory for a float64 run, a value that a runtime cannot show, …
+                self.notes.append(f"the difference could not be looked into: {_first_line(error)}")
+                self._differs(case, next(f"{r.name!r}: {r.reason}" for r in results if r.status is Status.WRONG))
         return tuple(results)
 
     def _wrong_import(
@@ -316,6 +329,8 @@ class _Session:
         self, case: Case, inputs: Sequence[Any], truth: Sequence[Any], got: Sequence[Any], results: list[OutputFinding]
     ) -> list[OutputFinding]:
         """Why outputs are wrong: a node that is wrong on its own inputs, or rounding that the model magnifies."""
+        if all(r.status is not Status.WRONG for r in results):
+            return results
         divergence = find_divergence(self.graph, self.source, self.candidate, inputs, truth, self.command)
         if divergence is not None:
             self.divergence = divergence

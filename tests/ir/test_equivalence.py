@@ -214,6 +214,22 @@ def test_a_runner_that_works_in_place_or_reuses_its_buffers_does_no_harm() -> No
     assert compare(model(), Reusing(model()), Reusing(model())).verdict is Verdict.VERIFIED
 
 
+def test_a_difference_that_cannot_be_looked_into_is_still_a_difference() -> None:
+    graph = model()
+
+    class Blind(GraphRunner):
+        def run(self, inputs: Sequence[Any], double: bool = False) -> list[Any]:
+            return [x * np.float32(1.001) if x.dtype.kind == "f" else x for x in super().run(inputs, double)]
+
+        def probe(self, inputs: Sequence[Any], values: Sequence[Any], double: bool = False) -> Any:
+            raise RuntimeError("this runtime shows nothing")
+
+    report = compare(graph, Plain(graph), Blind(graph, "candidate"))
+    assert report.verdict is Verdict.DIFFERENT
+    assert report.notes == ("the difference could not be looked into: RuntimeError: this runtime shows nothing",)
+    assert "the error is" in report.reason
+
+
 # ---- ties and ill-conditioned models ------------------------------------------------------------------
 
 
@@ -342,6 +358,13 @@ def test_far_from_usual_inputs_a_source_without_digits_shows_nothing() -> None:
     assert report.verdict is Verdict.INCONCLUSIVE
     assert report.cases == ()
     assert "it shows nothing: the model magnifies rounding there" in report.skipped[0].reason
+
+
+def test_where_the_source_has_few_digits_the_report_says_that_equality_says_little() -> None:
+    graph = graph_of(lambda b, g, x: b.sin(b.mul(x, 1e7)), "f32[batch,64]")
+    report = compare(graph, Plain(graph), Plain(graph), cases=[Case({"batch": 3})])
+    assert report.verdict is Verdict.VERIFIED
+    assert report.notes[0].startswith("in the case batch=3, typical the source's own error in 'output0' is ")
 
 
 def test_a_case_beyond_all_means_is_skipped_with_its_size() -> None:
