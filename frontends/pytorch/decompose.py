@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+import torch.fx.experimental._config as shape_config
 from torch._C import DispatchKey
 from torch._decomp import decomposition_table
 from torch._guards import detect_fake_mode
@@ -68,6 +69,7 @@ class Expansions:
             stack.enter_context(torch.no_grad())
             if mode is not None:
                 stack.enter_context(mode)
+                stack.enter_context(sizes_not_assumed())
                 stack.enter_context(self._guarded(mode.shape_env))
             try:
                 return make_fx(call)(*traced)
@@ -91,6 +93,17 @@ class Expansions:
         for condition in added:
             if not self._holds(condition):
                 raise Unsupported(f"torch's decomposition holds only where {condition}")
+
+
+@contextmanager
+def sizes_not_assumed() -> Generator[None]:
+    """Let torch trace without taking for granted that a size is neither 0 nor 1."""
+    before = shape_config.backed_size_oblivious
+    shape_config.backed_size_oblivious = True
+    try:
+        yield
+    finally:
+        shape_config.backed_size_oblivious = before
 
 
 def _is_traced(leaf: Any) -> bool:

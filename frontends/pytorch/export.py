@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 import torch
-import torch.fx.experimental._config as shape_config
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils import _pytree as pytree
 
+from dragoman.frontends.pytorch.decompose import sizes_not_assumed
 from dragoman.frontends.pytorch.dynamic import Dynamic, Spec, example_sizes, read_spec, resized, tracing_sizes
 from dragoman.frontends.pytorch.failures import explained
 from dragoman.frontends.pytorch.huggingface import register_caches
@@ -163,7 +163,7 @@ def tracing(module: torch.nn.Module) -> Generator[None]:
     with _LOCK, ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(typed_recurrence())
-        stack.enter_context(_setting(shape_config, "backed_size_oblivious", True))
+        stack.enter_context(sizes_not_assumed())
         stack.enter_context(_slow_path())
         stack.enter_context(_lines_of_the_model())
         stack.enter_context(_quiet())

@@ -96,7 +96,7 @@ class _Reader:
         self._graph = Graph(name)
         self._job = Job(dims, from_torch(torch.get_default_dtype()), expansions=Expansions(self._holds))
         self._walker = Walker(self._job, self._graph, program.graph_module)
-        self._weights: dict[int, Value] = {}
+        self._first: dict[Any, str] | None = None  # names by where their values lie
         self._states: dict[str, tuple[Node, State]] = {}  # by the name of the state's input
 
     def read(self) -> tuple[Graph, tuple[State, ...]]:
@@ -144,12 +144,12 @@ class _Reader:
         """A parameter, buffer or constant: a weight, or a state where the model writes to it."""
         if not node.users and not self._is_returned(spec):
             return
-        target = str(spec.target)
+        target = self._name_of(str(spec.target))
         if spec.kind is InputKind.CUSTOM_OBJ or spec.kind is InputKind.TOKEN:
             raise Unsupported(f"the model uses the object {target!r}, which is no tensor")
         tensor = self._tensor(target)
         if spec.kind is InputKind.CONSTANT_TENSOR and tensor.dim() == 0:
-            self._walker.bind(node, self._walker.constant(tensor))
+            self._walker.bind(node, self._walker.constant(tensor, next(iter(node.users), None)))
             return
         weight = weight_of(target, tensor)
         if self._walker.aliases.follows(node) or self._is_returned(spec):
@@ -157,10 +157,19 @@ class _Reader:
             self._states[given.name] = (node, State(given.name, f"{given.name}.next", weight))
             self._walker.bind(node, given)
             return
-        found = self._weights.get(id(tensor))
-        if found is None:
-            found = self._weights[id(tensor)] = self._graph.add_weight(target, weight)
-        self._walker.bind(node, found)
+        found = self._graph.weights.get(target)
+        self._walker.bind(node, found or self._graph.add_weight(target, weight))
+
+    def _name_of(self, target: str) -> str:
+        """The first of the names that a tensor has: torch keeps a tied weight under the name it was last used by."""
+        found = self._program.state_dict.get(target)
+        if not isinstance(found, torch.Tensor) or found.numel() == 0 or found.is_meta:
+            return target
+        if self._first is None:
+            self._first = {}
+            for name, tensor in self._program.state_dict.items():
+                self._first.setdefault(_place(tensor), name)
+        return self._first.get(_place(found), target)
 
     def _is_returned(self, spec: Any) -> bool:
         """Whether a functional program gives the new value of a buffer as an output."""
@@ -218,6 +227,10 @@ class _Reader:
         if isinstance(output, (bool, int, DimExpr, Number)):
             return self._walker.scalar(output)
         raise Unsupported(f"the model returns {type(output).__name__}, which is no tensor")
+
+
+def _place(tensor: Any) -> Any:
+    return (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) if isinstance(tensor, torch.Tensor) else None
 
 
 _PARAMETER_MUTATION = getattr(OutputKind, "PARAMETER_MUTATION", None)

@@ -146,27 +146,13 @@ def _slow_path() -> Generator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def _branch(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], operands: Any = ()) -> Any:
-    return true_fn(*operands) if bool(pred) else false_fn(*operands)
-
-
-@contextmanager
-def _plain_branches() -> Generator[None]:
-    """torch.cond as Python's `if`, which is what it means: torch would compile both branches anew for each size."""
-    before = torch.cond
-    torch.cond = _branch
-    try:
-        yield
-    finally:
-        torch.cond = before
-
-
 @contextmanager
 def precision(double: bool) -> Generator[None]:
     """Operators as the model means them, node by node; in float64 throughout if `double`."""
     with ExitStack() as stack:
         stack.enter_context(_slow_path())
-        stack.enter_context(_plain_branches())
+        # Control flow runs as Python means it: torch would compile its bodies anew for each size.
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         if double:
             stack.enter_context(_in_double())
         yield

@@ -84,8 +84,9 @@ class Symbols:
 
     def _symbol(self, symbol: sympy.Symbol) -> Dim:
         found = self._known.get(symbol)
-        if symbol in self._forbidden:
-            raise Unsupported(f"a size is taken from the values of a tensor ({self._forbidden[symbol]})")
+        if symbol in self._forbidden:  # refused once; the walk goes on to find what else is refused
+            line = self._forbidden.pop(symbol)
+            raise Unsupported(f"a size is taken from the values of a tensor ({line})")
         if found is None:
             low, high = self._ranges(symbol) if self._ranges else (0, UNBOUNDED)
             found = self._known[symbol] = Symbol(self._fresh(), max(low, 0), min(high, UNBOUNDED)).dim

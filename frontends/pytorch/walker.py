@@ -114,8 +114,10 @@ class Walker:
             return self.aliases.read(node)
         return value
 
-    def constant(self, tensor: torch.Tensor) -> Value:
-        """A tensor of rank 0 that is known now."""
+    def constant(self, tensor: torch.Tensor, user: Node | None = None) -> Value:
+        """A tensor of rank 0 that is known now; it comes from where it is used."""
+        if user is not None:
+            self._builder.provenance = provenance_of(user, self._outer)
         return self._builder.const(tensor.item(), from_torch(tensor.dtype))
 
     def scalar(self, x: Any, dtype: DType | None = None) -> Value:

@@ -26,11 +26,12 @@ def translates(*operators: str, since: str = "0") -> Callable[[Translation], Tra
     last.
     """
     version = _version(since)
+    for operator in operators:
+        if "." not in operator:
+            raise ValueError(f"{operator!r} is no operator: write its full name, such as 'aten.add.Tensor'")
 
     def register(function: Translation) -> Translation:
         for operator in operators:
-            if operator.count(".") < 1:
-                raise ValueError(f"{operator!r} is no operator: write its full name, such as 'aten.add.Tensor'")
             _TABLE.setdefault(operator, {})[version] = function
         translation_of.cache_clear()
         return function
