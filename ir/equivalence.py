@@ -13,6 +13,7 @@ is it DIFFERENT or INCONCLUSIVE; it never passes.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
