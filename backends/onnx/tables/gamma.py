@@ -65,6 +65,8 @@ def lgamma(e: Emitter, node: Node, x: Value) -> str:
     main = f("Mul", f("Sub", z, 0.5), f("Sub", f("Log", z), 1.0))
     total = f("Add", f("Add", main, 0.5 * math.log(2 * math.pi) - 0.5), series)
     total = f("Sub", total, f.choose(small, f("Log", product), 0.0))
+    one_or_two = f("Or", f("Equal", y, 1.0), f("Equal", y, 2.0))
+    total = f.choose(one_or_two, 0.0, total)  # exactly
     turned = f("Abs", f("Sin", f("Mul", f("Sub", wide, f("Round", wide)), math.pi)))
     reflected = f("Sub", f("Log", f("Div", math.pi, turned)), total)
     result = f.choose(f("Equal", f("Abs", wide), math.inf), math.inf, f.choose(below, reflected, total))

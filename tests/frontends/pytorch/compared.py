@@ -47,7 +47,7 @@ def assert_same(source: Source, arrays: Sequence[Any], bound: float = BOUND) -> 
         finite = np.isfinite(b)
         np.testing.assert_array_equal(np.where(finite, 0, a), np.where(finite, 0, b), err_msg=name)
         scale = float(np.abs(b[finite]).max(initial=0.0)) or 1.0
-        worst = float(np.abs((a - b)[finite]).max(initial=0.0))
+        worst = float(np.abs(a[finite] - b[finite]).max(initial=0.0))
         assert worst <= bound * scale, f"{name}: off by {worst / scale:.1e}"
 
 
