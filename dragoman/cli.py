@@ -44,6 +44,10 @@ class _Interrupted(Exception):
     """Ctrl-C, with what it means for the output."""
 
 
+class _Terminated(BaseException):
+    """SIGTERM, which no library on the way takes for an error of its own."""
+
+
 def _at_least_zero(value: float | None) -> float | None:
     if value is not None and not value >= 0:
         raise typer.BadParameter("a number of seconds is 0 or more")
@@ -228,16 +232,30 @@ def main() -> NoReturn:
 
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")  # a terminal that lacks a character must not end a conversion
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  (open until the end)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character ends no conversion
     signal.signal(signal.SIGTERM, _terminated)
+    sys.unraisablehook = _swallowed
     sys.exit(status(sys.argv[1:]))
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
-    sys.exit(TERMINATED)  # unlike the signal itself, this removes what is half-written
+    raise _Terminated  # unlike the signal itself, this removes what is half-written
+
+
+def _swallowed(what: Any) -> None:
+    """Python drops what is raised in a callback: a Ctrl-C that came in one is sent again, anything else is reported."""
+    if issubclass(what.exc_type, KeyboardInterrupt):
+        import _thread
+        import threading
+
+        threading.Timer(0.05, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(what)
 
 
 def status(arguments: list[str]) -> int:
@@ -247,6 +265,8 @@ def status(arguments: list[str]) -> int:
         code = int(result) if isinstance(result, int) else 0
     except (KeyboardInterrupt, _Interrupted) as interruption:
         return _complain(str(interruption) or "interrupted", INTERRUPTED)
+    except _Terminated:
+        return _complain("terminated", TERMINATED)
     except Exception as error:
         return _explain(error, debug="--debug" in arguments)
     return code if code != INTERRUPTED else _complain("interrupted", INTERRUPTED)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import ExitStack, redirect_stdout
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from dragoman.ir.errors import OutputError
 from dragoman.quiet import without_warnings_of_libraries
 from dragoman.summary import WIDTH, report_lines
 
@@ -56,6 +58,8 @@ class Console:
 
     def stage(self, name: str) -> None:
         """Begin a stage: the one before is printed with its time."""
+        if name == self._stage:
+            return
         self._finish()
         self._stage, self._started = name, time.perf_counter()
         if self._errors.is_terminal:
@@ -78,7 +82,7 @@ class Console:
         self._stop_spinner()
         seconds = time.perf_counter() - self._started
         if self._stage and seconds >= _WORTH_SHOWING:
-            self._errors.print(f"  {self._stage:<{WIDTH}}{seconds:8.2f} s", highlight=False, markup=False)
+            self._errors.print(f"  {self._stage:<{WIDTH}}{seconds:8.2f} s", style="dim", highlight=False, markup=False)
         self._stage = ""
 
     # ---- results -------------------------------------------------------------------------------------
@@ -109,10 +113,24 @@ class Console:
         self._finish()
         self._print(str(inspection))
         if text and inspection.model is not None:
-            self._out.file.write(f"{inspection.model}\n")
+            with _explained():
+                self._out.file.write(f"{inspection.model}\n")
+                self._out.file.flush()
 
     def _print(self, text: str, style: str | None = None) -> None:
-        self._out.print(text, style=style, highlight=False, markup=False, emoji=False)
+        with _explained():
+            self._out.print(text, style=style, highlight=False, markup=False, emoji=False)
+
+
+@contextmanager
+def _explained() -> Generator[None]:
+    """A full disk behind standard output is no defect of ours."""
+    try:
+        yield
+    except BrokenPipeError:  # the reader has seen enough
+        raise
+    except OSError as error:
+        raise OutputError(f"standard output cannot be written to: {error.strerror or error}") from error
 
 
 def _style(verdict: Verdict | None) -> str:

@@ -132,7 +132,13 @@ def convert(
                 options = {"to": to, "target": target, "opset": str(report.opset)}
                 files = [f for f in (saved.path, saved.data) if f is not None]
                 certificate = certificate_path(saved.path)
-                write(certify(model.spec, imported, files, comparison, options), certificate)
+                try:
+                    write(certify(model.spec, imported, files, comparison, options), certificate)
+                except OutputError as error:
+                    reason = getattr(error.__cause__, "strerror", None) or error
+                    raise OutputError(
+                        f"{path} and its certificate were not written: {reason}; make room, or write elsewhere"
+                    ) from error
         with stages.stage("publish"):
             report.files = staging.publish()
             report.certificate = _publish_certificate(certificate, path)

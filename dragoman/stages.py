@@ -27,6 +27,8 @@ class Stages:
 
     def begin(self, name: str) -> None:
         """End the stage that runs, and begin another: what a stage tells of its parts are stages of their own."""
+        if name == self._current:
+            return
         self._end()
         self.progress(name)
         self._current, self._started = name, time.perf_counter()
