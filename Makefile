@@ -5,13 +5,14 @@ RUN := $(VENV)/.ready-to-run
 LINT := $(VENV)/.ready-to-lint
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+CONFORMANCE_ARGS ?=
 WORKERS ?= auto
 FOLDERS := dragoman ir frontends passes backends kernels tests
 
 export PYTHON
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo test lint types wheel-check bench format clean
+.PHONY: help demo test lint types wheel-check bench conformance format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +36,9 @@ wheel-check: $(RUN) ## build wheel and sdist, install the wheel, import every mo
 
 bench: $(RUN) ## conversion time and memory beside torch.onnx (BENCH_ARGS="...")
 	@$(VENV)/bin/python benchmarks/convert.py $(BENCH_ARGS)
+
+conformance: $(RUN) ## PyTorch's whole operator suite through import, ONNX and ONNX Runtime; writes docs/conformance.md
+	@$(VENV)/bin/python tests/conformance/op_db.py --report docs/conformance.md $(CONFORMANCE_ARGS)
 
 format: $(LINT) ## put the code in the house format
 	@$(VENV)/bin/ruff check --fix

@@ -174,8 +174,14 @@ def _resolving(op: Any, sample: Any) -> _Resolve:
 
 
 def _compared(module: _Fixed, tensors: Sequence[torch.Tensor], resolve: _Resolve) -> Outcome:
+    try:
+        module(*(t.clone() for t in tensors))
+    except RuntimeError as error:
+        return Outcome("refused", f"PyTorch itself does not run it on copies of its tensors: {_first(error)}")
     found = import_module(module, [t.clone() for t in tensors], name="sample")
     graph, runner = found.imported.graph, found.runner
+    if not graph.outputs:
+        return Outcome("refused", "the model gives no tensor")
     run_passes(graph, IMPORTED)
     inputs = [np.asarray(x) for x in runner.examples()]
     source = runner.run(_copies(inputs))
