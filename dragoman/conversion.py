@@ -6,6 +6,7 @@ target and moved when its verdict is known.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def convert(
         comparison = None
         if imported is not None:
             with stages.stage("verify"):
-                comparison = _compared(model, imported, saved.path, budget)
+                comparison = _compared(model, imported, saved.path, budget, _again(source, path))
         _, peak = memory()
         report = Report(
             source=model.spec,
@@ -179,7 +180,7 @@ def _check_output(path: Path, source: Any, overwrite: bool) -> None:
         raise OutputError(f"{path} belongs to the source: write elsewhere")
 
 
-def _compared(model: Model, imported: Any, path: Path, budget: float) -> Comparison:
+def _compared(model: Model, imported: Any, path: Path, budget: float, command: str) -> Comparison:
     from dragoman.backends.onnx import Session
     from dragoman.ir.equivalence import GraphRunner
 
@@ -188,4 +189,12 @@ def _compared(model: Model, imported: Any, path: Path, budget: float) -> Compari
     rules = tally(model.checker.firings, model.checker.unchecked) if model.checker else None
     given = [model.examples] if model.examples else []
     spent = model.checker.spent if model.checker else 0.0
-    return compare(imported, source, candidate, given=given, budget=max(budget - spent, 0.0), rules=rules)
+    left = max(budget - spent, 0.0)
+    return compare(imported, source, candidate, given=given, budget=left, rules=rules, command=command)
+
+
+def _again(source: Any, path: Path) -> str:
+    """The command that writes the result in spite of a difference, where the source has a name that a shell can give."""
+    if not isinstance(source, (str, Path)):
+        return ""
+    return shlex.join(["dragoman", "convert", str(source), "-o", str(path), "--keep"])

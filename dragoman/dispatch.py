@@ -80,8 +80,10 @@ def read_source(
     unknown_names([s.name for s in specs], list(types))
     for spec in specs:
         check_type(spec, types[spec.name], "the model's input")
-    assumed = [Note(str(a), getattr(a, "fails_at", {})) for a in source.imported.assumptions]
-    return Read(source.imported, source.runner, (*assumed, *notes))
+    imported = source.imported
+    limits = [Note(str(limit)) for limit in imported.limits]
+    assumed = [Note(str(a), a.fails_at) for a in imported.assumptions]
+    return Read(imported, source.runner, (*limits, *assumed, *notes))
 
 
 def _specs(inputs: Sequence[str | InputSpec]) -> list[InputSpec]:

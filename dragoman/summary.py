@@ -56,7 +56,7 @@ def error_lines(comparison: Comparison) -> Iterator[str]:
     yield f"{_counted(len(comparison.cases), 'case')} at {shapes or 'no size'}; against {comparison.oracle}"
     if comparison.skipped:
         reasons = dict.fromkeys(s.reason for s in comparison.skipped)
-        more = f" (and {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
+        more = f" (and {_counted(len(reasons) - 1, 'other reason')})" if len(reasons) > 1 else ""
         yield printable(f"{_counted(len(comparison.skipped), 'case')} skipped: {next(iter(reasons))}{more}")
     if comparison.reason:
         yield printable(comparison.reason)

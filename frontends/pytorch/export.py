@@ -210,10 +210,12 @@ class _WithoutGraphs(io.TextIOBase):
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._dropped = False
 
     def write(self, text: str) -> int:
-        """Pass on everything else."""
-        return len(text) if "def forward(self" in text else self._stream.write(text)
+        """Pass on everything else, the end of a graph's last line not."""
+        self._dropped = "def forward(self" in text or (self._dropped and not text.strip())
+        return len(text) if self._dropped else self._stream.write(text)
 
     def flush(self) -> None:
         """Flush the stream behind."""
@@ -231,9 +233,7 @@ def _quiet() -> Generator[None]:
         logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
-            # nn.LSTM and nn.GRU refresh their own list of weights while traced; torch uses forms that it deprecates.
-            warnings.filterwarnings("ignore", message="The tensor attributes .* were assigned during export")
-            warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+            warnings.simplefilter("ignore")  # about what tracing does to the model; what it means is judged here
             yield
     finally:
         sys.stderr = stderr

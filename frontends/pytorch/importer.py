@@ -22,7 +22,7 @@ from dragoman.frontends.pytorch.context import Number
 from dragoman.frontends.pytorch.decompose import Expansions
 from dragoman.frontends.pytorch.dtypes import from_torch
 from dragoman.frontends.pytorch.names import output_names
-from dragoman.frontends.pytorch.pinned import Assumption
+from dragoman.frontends.pytorch.pinned import Assumption, Limit
 from dragoman.frontends.pytorch.symints import Symbols
 from dragoman.frontends.pytorch.walker import Job, Walker
 from dragoman.frontends.pytorch.weights import weight_of
@@ -51,12 +51,14 @@ class Imported:
     states       what the model changes
     assumptions  what it asks about its sizes that does not hold at sizes of 0 or 1
     seconds      how long tracing and translating took
+    limits       ranges that it leaves to symbols for which the caller gave none
     """
 
     graph: Graph
     states: tuple[State, ...] = ()
     assumptions: tuple[Assumption, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    limits: tuple[Limit, ...] = ()
 
 
 def translate(

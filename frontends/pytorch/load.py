@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def import_module(
         if any(o.reason for o in refused.occurrences) and (failure := failure_of(module, args, kwargs)) is not None:
             raise failure from refused
         raise
-    found = Imported(found.graph, found.states, found.assumptions, {"trace": traced, **found.seconds})
+    found = replace(found, seconds={"trace": traced, **found.seconds}, limits=exported.judged.limits)
 
     def look() -> ProgramProbe:
         again = export(module, tuple(args), kwargs, dynamic)
@@ -103,6 +103,7 @@ def import_exported(
     progress("translate")
     paths = [path for path, _ in inputs]
     found = translate(program, paths, judged.dims, name, judged.assumptions)
+    found = replace(found, limits=judged.limits)
 
     def look() -> ProgramProbe:
         return ProgramProbe(program, paths, judged.dims, name)

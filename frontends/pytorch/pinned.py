@@ -43,6 +43,20 @@ class Assumption:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """The range that the model leaves to a symbol for which the caller gave none, and the question that limits it."""
+
+    symbol: Symbol
+    condition: str
+    line: str
+
+    def __str__(self) -> str:
+        low, high = self.symbol.low, self.symbol.high
+        values = f"{low} or more" if high >= UNBOUNDED else f"{low}..{high}"
+        return f"'{self.symbol.name}' may be {values} only: the model asks whether {self.condition} ({self.line})"
+
+
+@dataclass(frozen=True)
 class Placed:
     """One dynamic dim of an input: where, what the caller calls it, torch's symbol for it and what became of that."""
 
@@ -58,19 +72,20 @@ class Placed:
 
 @dataclass(frozen=True)
 class Judged:
-    """The dims of a trace, the caller's symbols with their final ranges, and what was assumed."""
+    """The dims of a trace, the caller's symbols with their final ranges, what was assumed, what limits the ranges."""
 
     dims: Symbols
     symbols: Mapping[str, Symbol]
     assumptions: tuple[Assumption, ...]
+    limits: tuple[Limit, ...] = ()
 
 
 def judge(placed: Sequence[Placed], spec: Spec, sizes: Mapping[str, int], environment: Any) -> Judged:
     """Bind, judge, and bind again with the ranges that came out. Raises DimensionPinned."""
     _check_all_dynamic(placed, environment)
     dims = _bound(placed, spec.symbols, environment)
-    ranges, assumptions = _narrowed(dims, spec, placed, sizes, environment)
-    return Judged(_bound(placed, ranges, environment), ranges, assumptions)
+    ranges, assumptions, limits = _narrowed(dims, spec, placed, sizes, environment)
+    return Judged(_bound(placed, ranges, environment), ranges, assumptions, limits)
 
 
 def _check_all_dynamic(placed: Sequence[Placed], environment: Any) -> None:
@@ -129,9 +144,10 @@ def _solve(dims: Symbols, place: Placed, wanted: Dim, environment: Any) -> None:
 
 def _narrowed(
     dims: Symbols, spec: Spec, placed: Sequence[Placed], sizes: Mapping[str, int], environment: Any
-) -> tuple[dict[str, Symbol], tuple[Assumption, ...]]:
+) -> tuple[dict[str, Symbol], tuple[Assumption, ...], tuple[Limit, ...]]:
     ranges = dict(spec.symbols)
     assumptions: dict[str, Assumption] = {}
+    limits: list[Limit] = []
     for condition in sorted(_conditions(dims, environment), key=lambda c: len(c.symbols)):
         if condition.proven():
             continue
@@ -144,9 +160,10 @@ def _narrowed(
             assumptions.setdefault(str(condition), Assumption(str(condition), condition.line, failing))
         elif len(condition.symbols) == 1 and (name := next(iter(condition.symbols))) in ranges:
             ranges[name] = _narrow(condition, ranges[name], sizes[name], name in spec.ranged, placed)
+            limits.append(Limit(ranges[name], str(condition), condition.line))
         else:
             raise _unrelated(condition, beyond, placed)
-    return ranges, tuple(assumptions.values())
+    return ranges, tuple(assumptions.values()), tuple(limits)
 
 
 def _conditions(dims: Symbols, environment: Any) -> Iterable[Condition]:
