@@ -194,7 +194,7 @@ def _compared(model: Model, imported: Any, path: Path, budget: float, command: s
 
 
 def _again(source: Any, path: Path) -> str:
-    """The command that writes the result in spite of a difference, where the source has a name that a shell can give."""
+    """The command that writes the result in spite of a difference, where a shell can name the source."""
     if not isinstance(source, (str, Path)):
         return ""
     return shlex.join(["dragoman", "convert", str(source), "-o", str(path), "--keep"])
