@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dragoman.ir.findings import CaseFinding, Comparison
 
 WIDTH = 15
+_LISTED = 5  # outputs
 
 
 def size(count: float) -> str:
@@ -44,13 +45,17 @@ def report_lines(report: Report) -> Iterator[str]:
         yield row("note", printable(str(note)))
     for file in (*report.files, *([report.certificate] if report.certificate else [])):
         yield row("wrote", printable(str(file)))
-    if report.verdict is not None and not report.verdict.holds:
-        yield row("", "what was written is not shown to equal its source: do not rely on it")
+    if report.comparison is not None and not report.comparison.verdict.holds:
+        yield row("", f"what was written is not shown to equal its source{_for_want_of_time(report.comparison)}")
 
 
 def error_lines(comparison: Comparison) -> Iterator[str]:
     """Each output's worst error beside the source's own, then what was run and skipped."""
-    for found in comparison.outputs():
+    outputs = comparison.outputs()
+    if len(outputs) > _LISTED:
+        yield f"{_LISTED} of {len(outputs)} outputs, those that come closest to their bounds:"
+        outputs = tuple(sorted(outputs, key=lambda found: -found.excess)[:_LISTED])
+    for found in outputs:
         yield from str(found).splitlines()
     shapes = ", ".join(dict.fromkeys(_sizes(c) for c in comparison.cases))
     yield f"{_counted(len(comparison.cases), 'case')} at {shapes or 'no size'}; against {comparison.oracle}"
@@ -60,6 +65,11 @@ def error_lines(comparison: Comparison) -> Iterator[str]:
         yield printable(f"{_counted(len(comparison.skipped), 'case')} skipped: {next(iter(reasons))}{more}")
     if comparison.reason:
         yield printable(comparison.reason)
+
+
+def _for_want_of_time(comparison: Comparison) -> str:
+    unchecked = any(rule.unchecked for rule in comparison.rules or ())
+    return ": there was not enough time, give more with --budget" if unchecked else ""
 
 
 def _sizes(case: CaseFinding) -> str:

@@ -44,16 +44,15 @@ class Assumption:
 
 @dataclass(frozen=True)
 class Limit:
-    """The range that the model leaves to a symbol for which the caller gave none, and the question that limits it."""
+    """The range that the model leaves to a symbol for which the caller gave none, and the line that limits it."""
 
     symbol: Symbol
-    condition: str
     line: str
 
     def __str__(self) -> str:
         low, high = self.symbol.low, self.symbol.high
         values = f"{low} or more" if high >= UNBOUNDED else f"{low}..{high}"
-        return f"'{self.symbol.name}' may be {values} only: the model asks whether {self.condition} ({self.line})"
+        return f"'{self.symbol.name}' may only be {values} ({self.line})"
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ def _narrowed(
             assumptions.setdefault(str(condition), Assumption(str(condition), condition.line, failing))
         elif len(condition.symbols) == 1 and (name := next(iter(condition.symbols))) in ranges:
             ranges[name] = _narrow(condition, ranges[name], sizes[name], name in spec.ranged, placed)
-            limits.append(Limit(ranges[name], str(condition), condition.line))
+            limits.append(Limit(ranges[name], condition.line))
         else:
             raise _unrelated(condition, beyond, placed)
     return ranges, tuple(assumptions.values()), tuple(limits)
