@@ -17,13 +17,18 @@ from dragoman.frontends.pytorch.table.shape import axis_of, bounds_of, from_end,
 from dragoman.ir.dims import Dim, maximum, same
 from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Value
-from dragoman.ir.types import BOOL, I64, U8, broadcast
+from dragoman.ir.types import BOOL, I32, I64, U8, broadcast
 
 _REDUCTIONS = {"sum": "add", "add": "add", "prod": "mul", "multiply": "mul", "amax": "max", "amin": "min"}
+
+_OF_BOOLEANS = {"add": "max", "max": "max", "mul": "min", "min": "min"}  # or, and
 
 
 def _scattered(c: Context, x: Value, dim: int, index: Value, updates: Value, reduction: str = "none") -> Value:
     """Updates as far as the index goes, at the places that it says."""
+    if x.type.dtype == BOOL and reduction != "none":
+        whole = _scattered(c, c.cast(x, I32), dim, index, c.cast(updates, I32), _OF_BOOLEANS[reduction])
+        return c.cast(whole, BOOL)
     if x.type.rank == 0 or index.type.rank == 0:
         shape = x.type.shape if x.type.rank else (1,)
         wide = [c.reshape(v, (1,)) if v.type.rank == 0 else v for v in (x, index, updates)]
@@ -84,6 +89,8 @@ def _sliced_like(c: Context, src: Value, index: Value) -> Value:
 
 def _neutral(c: Context, reduction: str, x: Value) -> Value:
     dtype = x.type.dtype
+    if dtype == BOOL:
+        return c.b.const(reduction in ("mul", "min"), BOOL)
     if reduction in ("add", "mul"):
         return c.scalar(0 if reduction == "add" else 1, dtype)
     if dtype.is_float:
@@ -184,6 +191,9 @@ def index_fill(c: Context, x: Value, dim: int, index: Value, value: Operand) -> 
 
 
 def _along(c: Context, x: Value, dim: int, index: Value, updates: Value, reduction: str) -> Value:
+    if x.type.dtype == BOOL and reduction != "none":
+        whole = _along(c, c.cast(x, I32), dim, index, c.cast(updates, I32), _OF_BOOLEANS[reduction])
+        return c.cast(whole, BOOL)
     if x.type.rank == 0:
         wide = _along(c, c.reshape(x, (1,)), 0, index, c.reshape(updates, (1,)), reduction)
         return c.reshape(wide, ())

@@ -116,3 +116,12 @@ def test_a_python_number_that_is_returned_keeps_pythons_precision() -> None:
 def test_numbers_are_stored_in_place_in_the_dtype_of_what_they_are_stored_to() -> None:
     x = torch.tensor([7, -7, 5, 0])
     check_function(lambda x: x.clone().mul_(3).floor_divide_(2).remainder_(5).pow_(2), x)
+
+
+@pytest.mark.parametrize("include", [True, False])
+@pytest.mark.parametrize("reduce", ["sum", "prod", "amax", "amin"])
+def test_booleans_are_combined_by_or_and_by_and(reduce: str, include: bool) -> None:
+    x = torch.tensor([[True, False, True], [False, False, True]])
+    source = torch.tensor([[True, True, False, False], [False, True, False, True]])
+    index = torch.tensor([[0, 2, 1, 0], [2, 2, 0, 1]])
+    check_function(lambda x, s: x.scatter_reduce(1, index, s, reduce, include_self=include), x, source)
