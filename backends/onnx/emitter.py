@@ -18,7 +18,7 @@ import onnx
 from dragoman.backends.onnx import types
 from dragoman.backends.onnx.attributes import set_attribute
 from dragoman.backends.onnx.dims import Dims
-from dragoman.backends.onnx.names import Names
+from dragoman.backends.onnx.names import Names, storable
 from dragoman.backends.onnx.scope import Scope
 from dragoman.backends.onnx.table import entry_for, load_tables
 from dragoman.ir.builder import Builder
@@ -90,7 +90,7 @@ class Emitter:
         """Emit a whole graph. An emitter is used once."""
         self._name_interface(graph)
         proto = self._main.graph
-        proto.name = graph.name or "graph"
+        proto.name = storable(graph.name) or "graph"
         for value in graph.inputs:
             types.fill_type(proto.input.add(name=self._named[value]).type, value.type)
             self.dims.offer(self._named[value], value.type)
@@ -100,7 +100,7 @@ class Emitter:
             raise self._refusal()
         self._describe_values(graph)
         for key, text in sorted(graph.metadata.items()):
-            self.skeleton.metadata_props.add(key=key, value=text)
+            self.skeleton.metadata_props.add(key=storable(key), value=storable(text))
         named = {v: n for node in graph for v in node.results if (n := self._named.get(self.source(v))) is not None}
         return Emission(self.skeleton, self.weights, named)
 
@@ -298,8 +298,8 @@ class Emitter:
                 }
                 for key, text in entries.items():
                     if text:
-                        proto.metadata_props.add(key=key, value=text)
-            known = self._origins[origin] = (origin.module, proto.SerializeToString())
+                        proto.metadata_props.add(key=key, value=storable(text))
+            known = self._origins[origin] = (storable(origin.module), proto.SerializeToString())
         return known
 
     def cast(self, value: Value, dtype: DType) -> Value | str:

@@ -19,7 +19,7 @@ class Names:
 
     def value(self, wanted: str) -> str:
         """A value name: the one wanted, with a number if it is taken."""
-        name = _numbered(wanted or "value", self._next_value, self._values)
+        name = _numbered(storable(wanted) or "value", self._next_value, self._values)
         self._values.add(name)
         return name
 
@@ -36,6 +36,11 @@ class Names:
             return [self.value(name) for name in names]
         self._values.update(names)
         return names
+
+
+def storable(text: str) -> str:
+    """Text as a model file can hold it: what is no Unicode (lone surrogates from a file's bytes) is spelled out."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _numbered(wanted: str, following: dict[str, int], taken: set[str]) -> str:

@@ -25,6 +25,7 @@ import onnx
 
 from dragoman.backends.onnx import types, wire
 from dragoman.backends.onnx.emitter import Emission, emit
+from dragoman.backends.onnx.names import storable
 from dragoman.backends.onnx.residency import FileMappings
 from dragoman.ir.errors import Malformed, OutputError, UsageError
 from dragoman.ir.graph import Graph
@@ -105,7 +106,7 @@ class Staging:
     def __enter__(self) -> Staging:
         check_destination(self.path, overwrite=self._overwrite)
         with self._explained():
-            folder = tempfile.mkdtemp(prefix=f".{self.path.name[:80]}.", suffix=".partial", dir=self.path.parent)
+            folder = tempfile.mkdtemp(prefix=".dragoman.", suffix=".partial", dir=self.path.parent)
         self._folder = Path(folder)
         return self
 
@@ -193,7 +194,7 @@ class Staging:
                 places[name] = (at + gap, weight.nbytes)
                 at += gap + weight.nbytes
                 wire.stream(weight, put, mappings)
-        data = self._folder / f"{self.path.stem}-{digest.hexdigest()[:16]}.data"
+        data = self._folder / f"{storable(self.path.stem)}-{digest.hexdigest()[:16]}.data"
         partial.rename(data)
         return {name: wire.Placement(data.name, *place) for name, place in places.items()}, data
 
@@ -309,6 +310,6 @@ def _data_files(path: Path) -> set[str]:
             _, found = wire.scan(data)
     except (Malformed, MemoryError):
         return set()
-    ours = re.compile(re.escape(path.stem) + r"-[0-9a-f]{16}\.data")
+    ours = re.compile(re.escape(storable(path.stem)) + r"-[0-9a-f]{16}\.data")
     locations = {f.placement.location for f in found if f.placement}
     return {name for name in locations if ours.fullmatch(name)}

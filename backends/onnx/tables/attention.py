@@ -33,6 +33,9 @@ def _takes_attention(node: Node, opset: int) -> str | None:
         return "ONNX leaves open what a row with nothing to attend to gives"
     if mask is not None and not same(mask.type.shape[-1], key.type.shape[-2]):
         return "ONNX's Attention pads a mask along the keys instead of stretching it"
+    if mask is not None and mask.type.dtype != BOOL and opset < 25:
+        # A row of the lowest finite number, as models mask padding, attends to all keys evenly.
+        return "ONNX Runtime gives 0 for a row masked by large numbers before opset 25"
     if op.scale is None and not isinstance(query.type.shape[-1], int):
         return "the scale depends on a dynamic extent"
     return requires("Attention", runs=True)(node, opset)
