@@ -1,7 +1,8 @@
 """Evaluating what depends on weights and constants only.
 
 A maximal constant region becomes one weight that is computed when it is written, in float64 and rounded once: no second
-copy of a model is ever held, and references compute with what it was before rounding. Scalars become `constant` ops. What would grow (a broadcast constant) stays.
+copy of a model is ever held, and references compute with what it was before rounding. Scalars become `constant` ops.
+What would grow (a broadcast constant) stays.
 """
 
 from __future__ import annotations
@@ -93,11 +94,13 @@ def _fold(graph: Graph, value: Value, constant: set[Node], replaced: list[tuple[
         constant.add(new.producer)
     else:
         largest = max(sources, key=lambda v: _nbytes(v.type), default=None)
-        new = graph.add_weight(f"{largest.name}.folded" if largest else "constant", weight)
+        name = f"{largest.name.partition('.folded')[0]}.folded" if largest else "constant"
+        new = graph.add_weight(name, weight)
         if largest is not None:
             replaced.append((largest, new))
+    known = _nbytes(value.type) <= _EAGER  # regions further on start from what is known, instead of computing it again
     for user, operand in list(value.uses):
-        if user not in constant:
+        if known or user not in constant:
             user.set_operand(operand, new)
     return len(nodes)
 

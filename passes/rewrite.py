@@ -108,9 +108,10 @@ class PatternRule:
     def _declines(self, found: Match) -> str | None:
         if self.single_use:
             for inner in found.nodes[1:]:
-                outside = [u for r in inner.results for u in r.users if u not in found.nodes]
-                if outside:
-                    return f"the result of {inner.op.name} inside the pattern is also used by {outside[0].op.name}"
+                uses = (user for result in inner.results for user, _ in result.uses)
+                outside = next((user for user in uses if user not in found.nodes), None)
+                if outside is not None:
+                    return f"the result of {inner.op.name} inside the pattern is also used by {outside.op.name}"
         return self.where(*self._operands(found), **found.attributes) if self.where else None
 
     def _operands(self, found: Match) -> list[Any]:
@@ -224,6 +225,10 @@ def rules_in(*modules: ModuleType) -> tuple[Rule, ...]:
 
 
 # ---- application --------------------------------------------------------------------------------------
+
+_MOST_USES = (
+    32  # no rule has as many uses of one value inside its match: with more, none of them can have lost the last
+)
 
 Checker = Callable[[Rule, Node, Replacement, Sequence[Node]], bool]
 """Asked before a firing takes effect, with the nodes made for it: whether to go on. It records its verdict itself."""
@@ -340,5 +345,6 @@ def commit(graph: Graph, node: Node, replacement: Replacement, made: Sequence[No
     for value in operands:  # what lost a user may now match rules that need a single use
         if value.producer is not None and value.producer.graph is graph:
             touched.append(value.producer)
-            touched.extend(value.users)
+            if len(value.uses) <= _MOST_USES:
+                touched.extend(value.users)
     return touched
