@@ -79,7 +79,7 @@ def _differs(graph: Graph, inputs: Sequence[Any], truth: Sequence[Any], other: s
     if not off:
         return ""
     unit = max(rounding_unit(outputs[i].precision) for i in off)
-    allowed = spread(exact, noisy_outputs(graph, inputs, unit))
+    allowed = spread(exact, noisy_outputs(graph, inputs, unit, plain_sums=True))
     for i in off:
         if np.shape(exact[i]) != np.shape(truth[i]):
             return f"{outputs[i].name!r} has shape {list(exact[i].shape)}, in {other} {list(np.shape(truth[i]))}"
@@ -243,7 +243,7 @@ def _rounding(
 ) -> Any:
     runs: list[list[Any]] = []
     for seed in range(3):
-        noisy = Noisy(region, _SLACK * rounding_unit(precision), seed)
+        noisy = Noisy(region, rounding_unit(precision), seed, slack=_SLACK, plain_sums=True)
         noisy.symbols.update(symbols or {})
         runs.append(noisy.run(inputs))
     return spread([exact[index]], [[run[index]] for run in runs])[0]

@@ -360,7 +360,7 @@ class _Session:
     def _spread(self, inputs: Sequence[Any]) -> list[Any]:
         unit = max((self._unit(i) for i in range(len(self.outputs))), default=0.0)
         exact = self.interpreter.run(inputs, double=True)
-        return spread(exact, noisy_outputs(self.graph, inputs, unit, _NOISE_DRAWS))
+        return spread(exact, noisy_outputs(self.graph, inputs, unit, _NOISE_DRAWS, plain_sums=True))
 
     def _ill_conditioned(self, case: Case, inputs: Sequence[Any], finding: OutputFinding) -> None:
         worst = most_amplifying(self.graph, inputs, self._unit(0))

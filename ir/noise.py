@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from dragoman.ir.arithmetic import FLOAT64, Arithmetic, Array
+from dragoman.ir.accumulation import summation_units
+from dragoman.ir.arithmetic import FLOAT64, Array
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.interpreter import Interpreter
 
@@ -35,17 +36,26 @@ def shaken(x: Array, unit: float, rng: np.random.Generator) -> Array:
 
 
 class Noisy(Interpreter):
-    """A float64 run with operands and results shaken by `unit`. The insides of regions are run as they are."""
+    """A float64 run with operands and results shaken by `slack` units. The insides of regions are run as they are.
 
-    def __init__(self, graph: Graph, unit: float, seed: int = 0, arithmetic: Arithmetic = FLOAT64) -> None:
-        super().__init__(graph, arithmetic)
-        self._unit = unit
+    With `plain_sums` an op that adds up many numbers is shaken by what a plain summation may be off, if that is more.
+    """
+
+    def __init__(
+        self, graph: Graph, unit: float, seed: int = 0, *, slack: float = 1.0, plain_sums: bool = False
+    ) -> None:
+        super().__init__(graph, FLOAT64)
+        self._unit, self._slack, self._plain_sums = unit, slack, plain_sums
         self._rng = np.random.default_rng(seed)
 
     def run_node(self, node: Node, operands: Sequence[Array | None]) -> tuple[Array, ...]:
         """Shake, run, shake."""
-        moved = [x if x is None else shaken(x, self._unit, self._rng) for x in operands]
-        return tuple(shaken(r, self._unit, self._rng) for r in super().run_node(node, moved))
+        slack = self._slack
+        if self._plain_sums:
+            slack = max(slack, summation_units(node, [() if x is None else tuple(x.shape) for x in operands]))
+        size = self._unit * slack
+        moved = [x if x is None else shaken(x, size, self._rng) for x in operands]
+        return tuple(shaken(r, size, self._rng) for r in super().run_node(node, moved))
 
     def run_region(self, region: Graph, operands: Sequence[Array]) -> list[Array]:
         """Without noise: a loop would shake its state at each turn, and its trip count with it."""
@@ -54,9 +64,11 @@ class Noisy(Interpreter):
         return inner.run(operands)
 
 
-def noisy_outputs(graph: Graph, inputs: Sequence[Any], unit: float, draws: int = 2, seed: int = 0) -> list[list[Array]]:
+def noisy_outputs(
+    graph: Graph, inputs: Sequence[Any], unit: float, draws: int = 2, *, plain_sums: bool = False
+) -> list[list[Array]]:
     """The outputs of some noisy runs."""
-    return [Noisy(graph, unit, seed * 101 + d).run(inputs) for d in range(draws)]
+    return [Noisy(graph, unit, seed, plain_sums=plain_sums).run(inputs) for seed in range(draws)]
 
 
 @dataclass(frozen=True)
