@@ -14,7 +14,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -195,9 +195,10 @@ def replay(
     report = compare(
         graph, runner, candidate, cases=_cases(certificate, examples), budget=budget, rules=certificate.comparison.rules
     )
+    if report.rules:
+        report = _noted(report, "rewrites were not proved again: their proofs are the recorded ones")
     if graph_hash(graph) != certificate.model:
-        note = "the source is not the one that was certified: its graph or weights have another hash"
-        return _noted(report, note)
+        report = _noted(report, "the source is not the one that was certified: its graph or weights have another hash")
     return report
 
 
@@ -218,8 +219,6 @@ def _refused(certificate: Certificate, reason: str) -> Comparison:
 
 
 def _noted(report: Comparison, note: str) -> Comparison:
-    from dataclasses import replace
-
     return replace(report, notes=(note, *report.notes))
 
 
