@@ -59,10 +59,8 @@ def order_key(residues: Any) -> Any:
     """The place of each residue (modulo the first prime) in the order, as an int64."""
     negative = residues > _HALF
     magnitude = np.where(negative, _P - residues, residues)
-    hashed = scramble("order", magnitude, _P) * 2 + 1
-    sign = np.where(scramble("sign", magnitude, _P) & 1, 1, -1)
     # The magnitude breaks ties between numbers that hash alike.
-    key = sign * (hashed * (_HALF + 1) + magnitude)
+    key = (scramble("order", magnitude, _P) * 2 + 1) * (_HALF + 1) + magnitude
     key = np.where(magnitude <= _SMALL, _constants.small[np.minimum(magnitude, _SMALL)], key)
     known, keys = _constants.table
     if known.size:

@@ -245,6 +245,9 @@ class TestSame:
         assert same(maximum(floordiv(h, h - 3), 0), maximum(0, floordiv(h, h - 3)))
         assert not same(floordiv(h, h - 3), floordiv(h + 1, h - 3))
 
+    def test_what_is_defined_nowhere_is_the_same_as_nothing_else(self) -> None:
+        assert not same(floordiv(h, b - 31), floordiv(h + 1, b - 31))
+
 
 class TestQuestions:
     def test_products_symbols_and_one(self) -> None:
