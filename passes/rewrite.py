@@ -226,9 +226,8 @@ def rules_in(*modules: ModuleType) -> tuple[Rule, ...]:
 
 # ---- application --------------------------------------------------------------------------------------
 
-_MOST_USES = (
-    32  # no rule has as many uses of one value inside its match: with more, none of them can have lost the last
-)
+# Of one value, within one match. Where a value has more users, none of them can have become the last.
+_MOST_USES = 32
 
 Checker = Callable[[Rule, Node, Replacement, Sequence[Node]], bool]
 """Asked before a firing takes effect, with the nodes made for it: whether to go on. It records its verdict itself."""
