@@ -127,11 +127,17 @@ def _read_exported(located: Located, call: _Call) -> _Answer:
 
 def _read_directory(located: Located, call: _Call) -> _Answer:
     from dragoman.frontends.pytorch import import_directory
+    from dragoman.frontends.pytorch.failures import ModelFails
 
     args, kwargs = _as_tensors(call)
-    if call.specs and not call.has_arguments:
+    made = bool(call.specs) and not call.has_arguments
+    if made:
         kwargs = nested(_tensors(examples_of(call.specs), None))
-    return import_directory(located.what, args, kwargs, dynamic=call.dynamic or None, progress=call.progress), ()
+    try:
+        source = import_directory(located.what, args, kwargs, dynamic=call.dynamic or None, progress=call.progress)
+    except ModelFails as failure:
+        raise (_fails_on(call.specs, example_sizes(call.specs), failure) if made else failure) from failure
+    return source, ()
 
 
 _READERS: dict[str, Callable[[Located, _Call], _Answer]] = {

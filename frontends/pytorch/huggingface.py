@@ -50,18 +50,37 @@ def load_model(folder: Path) -> torch.nn.Module:
                 f"{folder} has its weights in {pickled[0]}: reading it would run code; save safetensors instead"
             )
         raise Malformed(f"{folder} has no safetensors file")
+    _check_index(folder)
     found = _class(architecture, folder)
-    with _no_progress_bar():
-        model, report = found.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype="auto",
-            output_loading_info=True,
-        )
+    try:
+        with _silent_loading():
+            model, report = found.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
+                dtype="auto",
+                output_loading_info=True,
+            )
+    except Exception as error:  # from a library that takes for granted what a folder may lack
+        said = str(error).strip().splitlines() or [""]
+        reason = f"{type(error).__name__}: {said[0][:300]}"
+        raise Malformed(f"{folder} cannot be loaded as {architecture}: {reason}") from error
     _check(folder, architecture, report)
     return model.eval()
+
+
+def _check_index(folder: Path) -> None:
+    """Raise UnsafeInput where an index of weights names a file that does not lie beside it."""
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            outside = [name for name in listed if Path(name).name != name or not name.endswith(".safetensors")]
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise Malformed(f"{index} is no index of weights: {error}") from None
+        if outside:
+            raise UnsafeInput(f"{index} names {outside[0]!r}, which is no safetensors file beside it")
 
 
 def _architecture(folder: Path) -> str:
@@ -76,7 +95,10 @@ def _architecture(folder: Path) -> str:
 
 
 def _class(architecture: str, folder: Path) -> Any:
-    import transformers
+    try:
+        import transformers
+    except ImportError:
+        raise UsageError(f"{folder} needs transformers: pip install transformers") from None
 
     found = getattr(transformers, architecture, None) if architecture.isidentifier() else None
     if not (inspect.isclass(found) and issubclass(found, transformers.PreTrainedModel)):
@@ -87,18 +109,20 @@ def _class(architecture: str, folder: Path) -> Any:
     return found
 
 
-class _no_progress_bar:  # noqa: N801  (a context manager reads as a phrase)
-    """transformers' own progress bar switched off for a while."""
+class _silent_loading:  # noqa: N801  (a context manager reads as a phrase)
+    """transformers' own progress bar and report switched off for a while: what matters in them is checked here."""
 
     def __enter__(self) -> None:
         from transformers.utils import logging
 
-        self._shown = logging.is_progress_bar_enabled()
+        self._shown, self._verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
         logging.disable_progress_bar()
+        logging.set_verbosity(logging.CRITICAL)
 
     def __exit__(self, *_: object) -> None:
         from transformers.utils import logging
 
+        logging.set_verbosity(self._verbosity)
         if self._shown:
             logging.enable_progress_bar()
 
