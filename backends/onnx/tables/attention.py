@@ -1,8 +1,8 @@
-"""Attention and rotary embedding in ONNX, whole from opset 23 on.
+"""Attention and rotary embedding in ONNX, whole from opset 23 on; Attention with a float mask from 25 on.
 
-ONNX Runtime 1.32 on CPU runs Attention as fast as its decomposition or faster: 12.5 against 15.3 ms with a bool mask at
-12 heads × 512², 12.5 against 14.5 ms causal, 12.8 against 12.0 to 13 ms without a mask (one thread; 26.7 against 31.4
-ms with a float mask at 4 × 12 × 384²). So it is used wherever its meaning is ours.
+ONNX Runtime 1.32 on CPU runs Attention as fast as its decomposition or faster: 12.5 against 15.3 ms with a bool mask
+at 12 heads × 512², 12.5 against 14.5 ms causal, 12.8 against 12.0 to 13 ms without a mask (one thread; 26.7 against
+31.4 ms with a float mask at 4 × 12 × 384²). So it is used wherever its meaning is ours.
 """
 
 from __future__ import annotations
