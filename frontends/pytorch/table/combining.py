@@ -27,10 +27,7 @@ def index_reduce(
     return scatter_reduce(c, x, axis, places, c.reshape(source, shape), reduce, include_self=include_self)
 
 
-@translates(
-    *("aten.embedding_bag.default", "aten.embedding_bag.padding_idx"),
-    *("aten._embedding_bag.default", "aten._embedding_bag_forward_only.default"),
-)
+@translates("aten._embedding_bag.default", "aten._embedding_bag_forward_only.default")
 def embedding_bag(
     c: Context,
     weight: Value,
@@ -41,9 +38,12 @@ def embedding_bag(
     sparse: bool = False,
     per_sample_weights: Value | None = None,
     include_last_offset: bool = False,
-    padding_idx: int | None = -1,
+    padding_idx: int = -1,
 ) -> tuple[Value, None, None, None]:
-    """Sum (mode 0), mean (1) or maximum (2) of the rows of each bag; bag i begins at offset i. Empty bags give 0."""
+    """Sum (mode 0), mean (1) or maximum (2) of the rows of each bag; bag i begins at offset i. Empty bags give 0.
+
+    A negative `padding_idx` is none.
+    """
     b, dtype = c.b, weight.type.dtype
     bags = c.type.shape[0]
     (count,) = indices.type.shape
@@ -53,7 +53,7 @@ def embedding_bag(
     begun = b.less_equal(b.reshape(offsets, shape=(1, *offsets.type.shape)), element)
     bag = b.sub(b.reduce_sum(c.cast(begun, indices.type.dtype), axes=(1,)), 1)
     belongs = b.equal(b.reshape(b.iota(size=bags), shape=(bags, 1)), b.reshape(bag, shape=(1, count)))
-    if padding_idx is not None and padding_idx >= 0:
+    if padding_idx >= 0:
         belongs = b.logical_and(belongs, b.not_equal(indices, padding_idx))
     rows = b.take(weight, indices, axis=0)
     if per_sample_weights is not None:
@@ -68,6 +68,32 @@ def embedding_bag(
     if mode == 1:
         total = b.div(total, b.maximum(b.reduce_sum(share, axes=(1,), keepdims=True), 1.0))
     return total, None, None, None
+
+
+@translates("aten.embedding_bag.default", "aten.embedding_bag.padding_idx")
+def outer_embedding_bag(
+    c: Context,
+    weight: Value,
+    indices: Value,
+    offsets: Value,
+    scale_grad_by_freq: bool = False,
+    mode: int = 0,
+    sparse: bool = False,
+    per_sample_weights: Value | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> tuple[Value, None, None, None]:
+    """The same as torch's users call it: a negative `padding_idx` counts from the end."""
+    padding = -1
+    if padding_idx is not None:
+        rows = weight.type.shape[0]
+        if padding_idx < 0 and not isinstance(rows, int):
+            raise Unsupported("padding counted from the end of a table of unknown size")
+        padding = padding_idx + rows if padding_idx < 0 and isinstance(rows, int) else padding_idx
+    weights = per_sample_weights
+    return embedding_bag(
+        c, weight, indices, offsets, scale_grad_by_freq, mode, sparse, weights, include_last_offset, padding
+    )
 
 
 @translates("aten.histc.default")

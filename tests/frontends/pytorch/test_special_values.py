@@ -84,8 +84,16 @@ def test_index_reduce_combines_entries_of_one_index(reduce: str, include: bool, 
 def test_bags_of_embeddings_leave_out_padding_and_may_be_empty(mode: str) -> None:
     torch.manual_seed(0)
     check(nn.EmbeddingBag(10, 4, mode=mode, padding_idx=3), torch.tensor([[1, 3, 9], [0, 0, 2]]))
+    check(nn.EmbeddingBag(10, 4, mode=mode, padding_idx=-1), torch.tensor([[1, 3, 9], [0, 0, 2]]))
     bags = nn.EmbeddingBag(10, 4, mode=mode, include_last_offset=True)
     check(bags, torch.tensor([1, 3, 9, 0, 0, 2]), torch.tensor([0, 2, 2, 6]))
+
+
+def test_a_padding_row_is_counted_from_the_end_where_it_is_negative() -> None:
+    index = torch.tensor([[1, 3, 9], [9, 0, 2]])
+    weight = torch.arange(40.0).reshape(10, 4)
+    bag = nn.functional.embedding_bag
+    check_function(lambda w: bag(index, w, mode="sum", padding_idx=-1), weight)
 
 
 def test_distinct_elements_come_with_their_places_and_counts() -> None:
