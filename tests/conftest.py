@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -55,3 +56,9 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str], None]:
         assert text == path.read_text(encoding="utf-8"), f"differs from {path}; --update-golden if the change is meant"
 
     return compare
+
+
+@pytest.fixture(autouse=True)
+def import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test adds to the import path, as naming a factory on the command line does, goes with the test."""
+    monkeypatch.setattr(sys, "path", list(sys.path))

@@ -25,7 +25,7 @@ class Reach:
 
 FRAMEWORKS = frozenset(
     {"equinox", "flax", "jax", "jaxlib", "keras", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "tensorflow"}
-    | {"tf2onnx", "timm", "torch", "torchvision", "transformers", "triton"}
+    | {"sympy", "tf2onnx", "timm", "torch", "torchvision", "transformers", "triton"}  # sympy: torch.export's sizes
 )
 IR, FRONTENDS = ("dragoman.ir",), ("dragoman.frontends", "dragoman.ir")
 BACKENDS = ("dragoman.backends", "dragoman.ir", "dragoman.passes.legalize", "dragoman.kernels")
@@ -37,7 +37,9 @@ REACHES: dict[str, Reach] = {
     "dragoman.passes": Reach(("dragoman.passes", "dragoman.ir")),
     "dragoman.kernels": Reach(("dragoman.kernels",), frozenset({"torch", "triton"})),
     "dragoman.frontends": Reach(FRONTENDS),
-    "dragoman.frontends.pytorch": Reach(FRONTENDS, frozenset({"torch"}), frozenset({"torchvision", "transformers"})),
+    "dragoman.frontends.pytorch": Reach(
+        FRONTENDS, frozenset({"sympy", "torch"}), frozenset({"torchvision", "transformers"})
+    ),
     "dragoman.backends": Reach(BACKENDS),
     "dragoman.backends.onnx": Reach(BACKENDS, frozenset({"onnx", "onnx_ir"}), frozenset({"onnxruntime"})),
 }

@@ -1,4 +1,4 @@
-"""Every model of the zoo, carried to ONNX and verified there: the promise of the project, kept on real architectures."""
+"""Every model of the zoo, carried to ONNX and verified there: the promise, kept on real architectures."""
 
 from __future__ import annotations
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from dragoman.torchvision_operators import declare_missing_operators
+
 from .entry import Entry, Inputs, Sizes, finished, seeded
 from .samples import images
-from dragoman.torchvision_operators import declare_missing_operators
 
 
 def resnet50(seed: int = 0) -> nn.Module:
