@@ -186,7 +186,9 @@ def test_a_size_read_from_a_tensor_is_refused_with_the_line_that_read_it() -> No
         torch._check(length >= 0)
         return torch.zeros(length) + x.sum()
 
-    with pytest.raises(ImportRefused, match=r"a size is taken from the values of a tensor \(test_control_flow\.py") as refused:
+    with pytest.raises(
+        ImportRefused, match=r"a size is taken from the values of a tensor \(test_control_flow\.py"
+    ) as refused:
         import_module(Calls(forward), (torch.ones(3), torch.tensor(2)))
     assert "length = n.item()" in str(refused.value)
 

@@ -114,7 +114,9 @@ def test_a_class_that_transformers_does_not_have_is_refused(bert: Path, tmp_path
 
 
 def test_code_beside_the_model_is_never_run(bert: Path, tmp_path: Path) -> None:
-    folder = copy_of(bert, tmp_path / "custom", auto_map={"AutoModel": "modeling.Evil", "AutoConfig": "modeling.EvilConfig"})
+    folder = copy_of(
+        bert, tmp_path / "custom", auto_map={"AutoModel": "modeling.Evil", "AutoConfig": "modeling.EvilConfig"}
+    )
     (folder / "modeling.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     import_directory(folder)
     assert not (tmp_path / "ran").exists()
@@ -137,5 +139,7 @@ def test_missing_weights_are_not_made_up(bert: Path, tmp_path: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     del tensors["encoder.layer.1.attention.self.query.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(Malformed, match=r"has no values for encoder\.layer\.1\.attention\.self\.query\.weight of BertModel"):
+    with pytest.raises(
+        Malformed, match=r"has no values for encoder\.layer\.1\.attention\.self\.query\.weight of BertModel"
+    ):
         import_directory(folder)

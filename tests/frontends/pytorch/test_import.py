@@ -49,7 +49,9 @@ def test_outputs_are_named_by_fields_keys_and_places(function: Any, names: tuple
 
 def test_inputs_are_named_by_parameters_and_constants_are_none_of_them() -> None:
     class Model(nn.Module):
-        def forward(self, x: Tensor, scale: float, mask: Tensor | None = None, *, flag: bool = False, bias: Tensor) -> Tensor:
+        def forward(
+            self, x: Tensor, scale: float, mask: Tensor | None = None, *, flag: bool = False, bias: Tensor
+        ) -> Tensor:
             return x * scale + (bias if flag else 0)
 
     source = import_module(Model(), (torch.ones(2), 2.5), {"flag": True, "bias": torch.ones(2)})
@@ -79,7 +81,9 @@ def test_weights_keep_their_names_share_memory_and_are_there_once() -> None:
     module = Tied()
     source = check(module, torch.tensor([[1, 5, 0]]))
     weights = source.imported.graph.weights
-    assert {"embed.weight", "layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias", "scale"} < set(weights)
+    assert {"embed.weight", "layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias", "scale"} < set(
+        weights
+    )
     assert "head.weight" not in weights
     assert not any("unused" in name for name in weights)
     seen = weights["embed.weight"].weight
@@ -121,7 +125,9 @@ def test_every_node_knows_its_operator_module_and_line() -> None:
     first = next(n for n in source.imported.graph if n.op.name == "linear")
     assert take.provenance.sources[0].operator == "aten.embedding.default"
     assert take.provenance.module == "embed"
-    assert re.fullmatch(r"test_import\.py:\d+  x = self\.embed\(ids\) \* self\.scale \+ self\.shift", take.provenance.line)
+    assert re.fullmatch(
+        r"test_import\.py:\d+  x = self\.embed\(ids\) \* self\.scale \+ self\.shift", take.provenance.line
+    )
     assert first.provenance.module == "layers.0"
     assert first.provenance.line.endswith("x = layer(x).relu()")
     assert all(n.provenance.sources for n in source.imported.graph)
