@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -113,24 +112,22 @@ class Console:
         self._finish()
         self._print(str(inspection))
         if text and inspection.model is not None:
-            with _explained():
-                self._out.file.write(f"{inspection.model}\n")
-                self._out.file.flush()
+            self._write(f"{inspection.model}\n")
 
     def _print(self, text: str, style: str | None = None) -> None:
-        with _explained():
+        with self._out.capture() as rendered:
             self._out.print(text, style=style, highlight=False, markup=False, emoji=False)
+        self._write(rendered.get())
 
-
-@contextmanager
-def _explained() -> Generator[None]:
-    """A full disk behind standard output is no defect of ours."""
-    try:
-        yield
-    except BrokenPipeError:  # the reader has seen enough
-        raise
-    except OSError as error:
-        raise OutputError(f"standard output cannot be written to: {error.strerror or error}") from error
+    def _write(self, text: str) -> None:
+        """Raises OutputError for a full disk behind standard output, BrokenPipeError where the reader has gone."""
+        try:
+            self._out.file.write(text)
+            self._out.file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"standard output cannot be written to: {error.strerror or error}") from error
 
 
 def _style(verdict: Verdict | None) -> str:

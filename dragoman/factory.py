@@ -54,7 +54,7 @@ def _offered(owner: Any, wanted: str) -> str:
     """What a user may have meant: names that are close, else the functions that are defined there."""
     own = [
         name
-        for name, value in vars(owner).items()
+        for name, value in getattr(owner, "__dict__", {}).items()
         if not name.startswith("_")
         and callable(value)
         and getattr(value, "__module__", None) == getattr(owner, "__name__", "")

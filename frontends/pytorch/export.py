@@ -82,7 +82,7 @@ def _traced(
     spec: Spec,
     sizes: Mapping[str, int],
 ) -> Exported:
-    leaves = [resized(leaf, spec.dims.get(name, {}), sizes) for name, leaf in inputs]
+    leaves = _told_apart([resized(leaf, spec.dims.get(name, {}), sizes) for name, leaf in inputs])
     _, structure = pytree.tree_flatten((tuple(args), dict(kwargs)))
     new_args, new_kwargs = pytree.tree_unflatten(leaves, structure)
     shapes = _dynamic_shapes(module, new_args, new_kwargs, spec, inputs)
@@ -92,6 +92,17 @@ def _traced(
     except Exception as error:  # whatever the model's own code raises ends here
         raise explained(error, module, args, kwargs) from error
     return Exported(program, inputs, _judged(program, inputs, spec, sizes))
+
+
+def _told_apart(leaves: Sequence[Any]) -> list[Any]:
+    """A tensor that is given for two inputs as two tensors: a trace would take the inputs for one."""
+    result: list[Any] = []
+    seen: set[int] = set()
+    for leaf in leaves:
+        again = isinstance(leaf, torch.Tensor) and id(leaf) in seen
+        result.append(leaf.detach().clone() if again else leaf)
+        seen.add(id(leaf))
+    return result
 
 
 def _dynamic_shapes(

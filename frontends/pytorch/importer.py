@@ -232,7 +232,9 @@ class _Reader:
 
 
 def _place(tensor: Any) -> Any:
-    return (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) if isinstance(tensor, torch.Tensor) else None
+    return (
+        (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) if isinstance(tensor, torch.Tensor) else None
+    )
 
 
 _PARAMETER_MUTATION = getattr(OutputKind, "PARAMETER_MUTATION", None)

@@ -165,7 +165,8 @@ def instance_norm(
 ) -> Value:
     """Each channel of each element normalised by itself, or by running statistics, which using itself moves."""
     if not use_input_stats:
-        assert running_mean is not None and running_var is not None
+        assert running_mean is not None
+        assert running_var is not None
         return _normalised(c, x, weight, bias, running_mean, running_var, eps)
     if running_mean is not None and running_var is not None:
         axes = tuple(range(2, x.type.rank))

@@ -1,4 +1,6 @@
-"""Elements by their rank: medians of numbers, the k-th smallest, the most frequent. Ties are given to the first place of the order."""
+"""Elements by their rank: medians of numbers, the k-th smallest, the most frequent. Ties are given to the first place
+of the order.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,10 @@ def mode(c: Context, x: Value, dim: int = -1, keepdim: bool = False) -> _Pair:
     counts = b.maximum(b.reduce_sum(c.cast(b.equal(column, row), I64), axes=(axis + 1,)), 1)
     best = b.argmax(counts, axis=axis, keepdims=True)
     last = b.sub(b.add(best, b.take_along_axis(counts, best, axis=axis)), b.const(1, I64))
-    picked = [c.cast(b.take_along_axis(values, best, axis=axis), x.type.dtype), b.take_along_axis(places, last, axis=axis)]
+    picked = [
+        c.cast(b.take_along_axis(values, best, axis=axis), x.type.dtype),
+        b.take_along_axis(places, last, axis=axis),
+    ]
     if not keepdim:
         picked = [c.reshape(v, (*v.type.shape[:axis], *v.type.shape[axis + 1 :])) for v in picked]
     return picked[0], picked[1]

@@ -234,7 +234,9 @@ def norm_all(c: Context, x: Value, p: float = 2) -> Value:
 
 
 @translates("aten.norm.ScalarOpt_dtype", "aten.norm.ScalarOpt_dim_dtype")
-def norm_dtype(c: Context, x: Value, p: float | None = None, dim: Dims = None, keepdim: bool = False, *, dtype: DType) -> Value:
+def norm_dtype(
+    c: Context, x: Value, p: float | None = None, dim: Dims = None, keepdim: bool = False, *, dtype: DType
+) -> Value:
     """The same in another dtype."""
     return vector_norm(c, x, 2 if p is None else p, dim, keepdim, dtype)
 
@@ -324,9 +326,7 @@ def safe_softmax(c: Context, x: Value, dim: int, dtype: DType | None = None) -> 
 
 
 @translates("aten.topk.default")
-def topk(
-    c: Context, x: Value, k: Dim, dim: int = -1, largest: bool = True, sorted: bool = True
-) -> tuple[Value, Value]:
+def topk(c: Context, x: Value, k: Dim, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Value, Value]:
     """The k best along an axis, and where they were."""
     if x.type.rank == 0:
         return x, c.b.const(0, I64)
