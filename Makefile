@@ -12,7 +12,7 @@ FOLDERS := dragoman ir frontends passes backends kernels tests
 export PYTHON
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo test lint types wheel-check bench conformance format clean
+.PHONY: help demo test lint types wheel-check zoo bench conformance format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ types: $(LINT) ## strict types
 
 wheel-check: $(RUN) ## build wheel and sdist, install the wheel, import every module of it
 	@$(VENV)/bin/python scripts/check_wheel.py
+
+zoo: $(RUN) ## carry every model of the zoo to ONNX and verify it there (half an hour on two cores)
+	@$(VENV)/bin/pytest tests/zoo -m "slow or not slow" --numprocesses $(WORKERS) --maxprocesses 2 $(PYTEST_ARGS)
 
 bench: $(RUN) ## conversion time and memory beside torch.onnx (BENCH_ARGS="...")
 	@$(VENV)/bin/python benchmarks/convert.py $(BENCH_ARGS)

@@ -99,7 +99,7 @@ def convert(
     imported, nodes_imported = clone(model.graph) if verify else None, len(model.graph)
     with stages.stage("optimise"):
         budget = max(_LEAST_BUDGET, _BUDGET_PER_SECOND * stages.total) if budget is None else budget
-        model.optimise(target, check=budget * _CHECK_SHARE if verify else None)
+        model.optimise(target, check=max(_LEAST_BUDGET, budget * _CHECK_SHARE) if verify else None)
     with Staging(path, overwrite=overwrite) as staging:
         with stages.stage("write"):
             saved = staging.write(model.graph, opset=opset, external=external_of(external))

@@ -17,6 +17,8 @@ import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from traceback import FrameSummary, StackSummary
+from types import FrameType
 from typing import Any, TextIO
 
 import torch
@@ -30,7 +32,7 @@ from dragoman.frontends.pytorch.failures import explained
 from dragoman.frontends.pytorch.huggingface import register_caches
 from dragoman.frontends.pytorch.names import Leaf, bound_arguments, input_leaves
 from dragoman.frontends.pytorch.pinned import Judged, Placed, judge
-from dragoman.frontends.pytorch.provenance import frame_of_the_model
+from dragoman.frontends.pytorch.provenance import forward_of_the_model, frame_of_the_model
 from dragoman.frontends.pytorch.recurrent_shapes import typed_recurrence
 from dragoman.frontends.pytorch.symints import Symbols
 from dragoman.ir.errors import DimensionPinned, Unsupported, UsageError
@@ -177,6 +179,7 @@ def tracing(module: torch.nn.Module) -> Generator[None]:
         stack.enter_context(sizes_not_assumed())
         stack.enter_context(_slow_path())
         stack.enter_context(_lines_of_the_model())
+        stack.enter_context(_setting(torch.fx.proxy, "CapturedTraceback", _ModelsStack))
         stack.enter_context(_quiet())
         stack.enter_context(_without_collection())
         yield
@@ -214,6 +217,27 @@ def _lines_of_the_model() -> Generator[None]:
 
     with _setting(environment, "_get_user_frame", models_frame):
         yield
+
+
+class _ModelsStack:
+    """Stands for torch's record of the whole stack at each node, of which only the model's own line is read.
+
+    Symbolising some hundred frames for each node costs a tenth of a trace.
+    """
+
+    def __init__(self, frame: FrameType | None) -> None:
+        self._frame = frame
+
+    @classmethod
+    def extract(cls, **_: Any) -> _ModelsStack:
+        """The stack here."""
+        return cls(forward_of_the_model(inspect.currentframe()))
+
+    def summary(self) -> StackSummary:
+        """The one frame that matters, as torch formats it."""
+        frame = self._frame
+        found = [] if frame is None else [FrameSummary(frame.f_code.co_filename, frame.f_lineno, "forward")]
+        return StackSummary.from_list(found)
 
 
 class _WithoutGraphs(io.TextIOBase):

@@ -36,27 +36,48 @@ def is_models_file(path: str) -> bool:
 
 
 def frame_of_the_model(frame: FrameType | None) -> FrameType | None:
-    """The innermost frame, from this one outwards, of the model's own code, or of torch.nn where torch's is the
-    model.
-    """
+    """The innermost frame, from this one outwards, of the model's own code, or of torch.nn where that is the model."""
     inside_torch: FrameType | None = None
     while frame is not None:
         path = frame.f_code.co_filename
         if is_models_file(path):
-            break
+            return frame
         if inside_torch is None and path.startswith(_TORCH_NN):
             inside_torch = frame
-        frame = None if path.startswith(_EXPORT) and inside_torch is not None else frame.f_back
-    return frame or inside_torch
+        frame = _outwards(frame, path)
+    return inside_torch
+
+
+def forward_of_the_model(frame: FrameType | None) -> FrameType | None:
+    """The innermost `forward` of the model's own code, else its innermost frame, else the `forward` of torch.nn."""
+    inside_torch: FrameType | None = None
+    own: FrameType | None = None
+    while frame is not None:
+        path, name = frame.f_code.co_filename, frame.f_code.co_name
+        if is_models_file(path):
+            if name == "forward":
+                return frame
+            own = own or frame
+        elif name == "forward" and inside_torch is None and path.startswith(_TORCH_NN):
+            inside_torch = frame
+        frame = _outwards(frame, path)
+    return own or inside_torch
+
+
+def _outwards(frame: FrameType, path: str) -> FrameType | None:
+    """The next frame, up to torch.export: beyond it is whoever asked for the trace."""
+    return None if path.startswith(_EXPORT) else frame.f_back
 
 
 @lru_cache(maxsize=4096)
 def line_of(stack: str) -> str:
-    """`model.py:41  code` of the deepest user frame in a stack that torch recorded; empty if there is none."""
-    for path, number, code in reversed(_FRAME.findall(stack)):
+    """`model.py:41  code` of the deepest user frame in a stack that torch recorded, else of torch.nn; or empty."""
+    frames = _FRAME.findall(stack)
+    for path, number, code in reversed(frames):
         if is_models_file(path):
             return user_line(path, int(number), code)
-    return ""
+    path, number, code = frames[-1] if frames else ("", "0", "")
+    return user_line(path, int(number), code) if path.startswith(_TORCH_NN) else ""
 
 
 def user_line(path: str, number: int, code: str = "") -> str:

@@ -25,8 +25,8 @@ def _affine(b: Builder, statistics: tuple[Value, ...], epsilon: float) -> tuple[
 
 
 def _per_output(b: Builder, s: Value, w: Value) -> Value:
-    """A vector over the first axis of `w`, shaped to multiply it."""
-    return b.reshape(s, shape=(s.type.shape[0], *(1,) * (w.type.rank - 1)))
+    """A vector over the first axis of `w`, shaped to multiply it; without numbers, so that proofs may shrink it."""
+    return b.unsqueeze(s, axes=tuple(range(1, w.type.rank)))
 
 
 def _constant(*values: Value) -> str | None:

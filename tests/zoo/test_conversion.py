@@ -17,7 +17,12 @@ from dragoman.ir.roles import input_roles
 from . import ENTRIES, Entry
 
 STACKS = {"llama_stack_16", "llama_stack_64"}  # the same layers as llama_stack_4, for benchmarks
-CASES = [pytest.param(e, id=e.name) for e in ENTRIES if e.name not in STACKS]
+SLOW = {"efficientnet_b0", "mobilenetv3_large_100", "llama_stack_4", "whisper_tiny_encoder"}
+CASES = [
+    pytest.param(e, id=e.name, marks=[pytest.mark.slow] if e.heavy or e.name in SLOW else [])
+    for e in ENTRIES
+    if e.name not in STACKS
+]
 
 
 @pytest.mark.parametrize("entry", CASES)
