@@ -141,7 +141,9 @@ def exactly(value: Any) -> Any:
     """A key under which only values that are the same in every respect are equal: 0.0 is not -0.0, 1 is not True."""
     kind = type(value)
     if kind is tuple:
-        return tuple(exactly(v) for v in value)
+        return tuple([exactly(v) for v in value])
+    if isinstance(value, np.generic):
+        return exactly(value.item())
     return (kind, repr(value)) if kind in (float, bool, complex) else value
 
 

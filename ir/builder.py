@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 import keyword
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 import dragoman.ir.ops as _ops
+from dragoman.ir.attributes import exactly
 from dragoman.ir.dims import Dim
 from dragoman.ir.errors import TypeRuleError, UsageError
 from dragoman.ir.graph import Graph, Node, Value
@@ -83,22 +83,35 @@ class Builder:
         return getattr(self, name)
 
 
+_MOST_OPS = 8192
+_made: dict[Any, Op] = {}  # ops are immutable: equal ones, of which models have thousands, are one object
+
+
 def make(cls: type[Op], attributes: dict[str, Any]) -> Op:
     """An op from attributes; lists become tuples. Raises TypeRuleError for an attribute that the op does not have."""
+    key = cls, *[(name, exactly(value)) for name, value in attributes.items()]
     try:
-        return cls(**attributes) if attributes else _plain_op(cls)
+        found = _made.get(key)
+    except TypeError:  # a list, say, is no key
+        return _new(cls, attributes)
+    if found is None:
+        found = _new(cls, attributes)
+        if not found.regions:  # which would be held for ever
+            if len(_made) >= _MOST_OPS:
+                _made.clear()
+            _made[key] = found
+    return found
+
+
+def _new(cls: type[Op], attributes: dict[str, Any]) -> Op:
+    try:
+        return cls(**attributes)
     except TypeRuleError as error:
         raise TypeRuleError(f"{cls.name}: {error}") from None
     except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         known = ", ".join(cls.attribute_names()) or "none"
         told = str(error).replace(f"{cls.__name__}.__init__() ", "").replace("keyword-only argument", "attribute")
         raise TypeRuleError(f"{cls.name}: {told}; its attributes are {known}") from None
-
-
-@lru_cache(maxsize=1024)
-def _plain_op(cls: type[Op]) -> Op:
-    """The one object for an op without attributes, of which models have thousands."""
-    return cls()
 
 
 def trace(function: Callable[..., Any], *types: TensorType, names: Sequence[str] | None = None) -> Graph:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import copy
+import gc
+import math
+import weakref
 
 import numpy as np
 import pytest
@@ -52,10 +55,22 @@ class TestMethods:
         assert [n.op.name for n in graph] == ["abs", "neg"]
         assert graph.nodes[0].provenance is origin
 
-    def test_ops_without_attributes_are_one_object(self) -> None:
-        graph = trace(lambda b, x: b.neg(b.neg(x)), X)
-        first, second = graph
+    def test_equal_ops_are_one_object_and_others_are_not(self) -> None:
+        graph = trace(lambda b, x: [b.neg(b.neg(x)), b.softmax(x, axis=1), b.softmax(x, axis=[1][0])], X)
+        first, second, third, fourth = graph
         assert first.op is second.op
+        assert third.op is fourth.op
+        values = [0.0, -0.0, np.float32(-0.0), 0, False, np.float16(0.0)]
+        ops = [make(REGISTRY["constant"], {"value": v, "dtype": F32}) for v in values]
+        assert [math.copysign(1, op.value) for op in ops] == [1, -1, -1, 1, 1, 1]  # type: ignore[attr-defined]
+
+    def test_ops_with_regions_are_not_held(self) -> None:
+        region = Graph()
+        make(REGISTRY["cond"], {"then": region, "orelse": region})
+        gone = weakref.ref(region)
+        del region
+        gc.collect()
+        assert gone() is None
 
 
 class TestNumbers:
