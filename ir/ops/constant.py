@@ -38,7 +38,7 @@ class Constant(Op, name="constant"):
         return TensorType(self.dtype, ())
 
     def reference(self, m: Arithmetic) -> Array:
-        """The value, rounded to its dtype."""
+        """The number as written; the native arithmetic rounds it to its dtype."""
         return m.constant(self.value, self.dtype)
 
     @classmethod
