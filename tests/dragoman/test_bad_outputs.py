@@ -55,7 +55,6 @@ def test_an_output_that_exists_is_kept_unless_it_may_be_replaced(convert: Comman
         ("x" * 300 + ".onnx", "the name is too long; choose a shorter one"),
         ("x" * 245 + ".onnx", "the name is too long; choose a shorter one"),  # that of its certificate
         ("guarded.onnx", "guarded.onnx.dragoman.json is a folder"),
-        ("\0.onnx", "null"),
     ],
 )
 def test_a_place_where_no_file_can_be_is_refused_before_the_model_is_read(
@@ -267,4 +266,3 @@ def test_a_result_that_differs_is_kept_on_request_and_still_fails(
     assert "verdict        DIFFERENT" in shown.out
     assert "what was written is not shown to equal its source" in shown.out
     assert sorted(contents(tmp_path)) == ["model.onnx", "model.onnx.dragoman.json"]
-    assert dragoman("verify", output).code == 0  # the file is the one that was certified, and what was recorded holds
