@@ -15,13 +15,14 @@ import sys
 import threading
 import warnings
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from traceback import FrameSummary, StackSummary
 from types import FrameType
 from typing import Any, TextIO
 
 import torch
+import torch.fx._lazy_graph_module as lazy_graph_module
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils import _pytree as pytree
@@ -182,6 +183,7 @@ def tracing(module: torch.nn.Module) -> Generator[None]:
         stack.enter_context(_setting(torch.fx.proxy, "CapturedTraceback", _ModelsStack))
         stack.enter_context(_quiet())
         stack.enter_context(_without_collection())
+        stack.enter_context(_without_generated_source())
         yield
 
 
@@ -274,6 +276,12 @@ def _quiet() -> Generator[None]:
         sys.stderr = stderr
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _without_generated_source() -> AbstractContextManager[None]:
+    """Graph modules are read here, not run: torch need not write and compile the source of each."""
+    modules: Any = lazy_graph_module
+    return modules._use_lazy_graph_module(True)
 
 
 @contextmanager
