@@ -36,7 +36,7 @@ OVER_BUDGET = 7
 INTERRUPTED = 130
 TERMINATED = 143
 INTERNAL = 1
-_REPLAY_SECONDS = 120.0
+_VERIFY_SECONDS = 120.0
 SOURCE_HELP = "A .pt2 file, a model folder, or package.module:factory (returns a model or (model, args))."
 
 
@@ -59,7 +59,7 @@ Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="NAME:DTYPE[DIMS]", help="Such as x:f32[batch,3,224,224]; names are dynamic."),
 ]
-BUDGET_HELP = "Time that verification may take; for convert by default three times what reading took."
+BUDGET_HELP = "Time that verification may take. By default 120, and for convert three times what reading took."
 Budget = Annotated[float | None, typer.Option("--budget", metavar="SECONDS", callback=_at_least_zero, help=BUDGET_HELP)]
 Trust = Annotated[bool, typer.Option("--trust", help="Allow SOURCE to execute code while it is loaded (.pt2 files).")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the warnings of libraries.")]
@@ -147,7 +147,7 @@ def verify(
     ],
     second: Annotated[str | None, typer.Argument(metavar="B", help="What to compare with: an .onnx file.")] = None,
     inputs: Inputs = None,
-    budget: Budget = _REPLAY_SECONDS,
+    budget: Budget = None,
     trust: Trust = False,
     debug: Debug = False,
 ) -> None:
@@ -156,10 +156,11 @@ def verify(
         from dragoman.face import replay
         from dragoman.face import verify as run
 
+        seconds = _VERIFY_SECONDS if budget is None else budget
         if second is None:
-            comparison = replay(_certificate(first), budget=budget, trust=trust, progress=console.stage)
+            comparison = replay(_certificate(first), budget=seconds, trust=trust, progress=console.stage)
         else:
-            comparison = run(first, second, specs=inputs or (), budget=budget, trust=trust, progress=console.stage)
+            comparison = run(first, second, specs=inputs or (), budget=seconds, trust=trust, progress=console.stage)
         console.comparison(comparison)
     if not comparison.verdict.holds:
         raise typer.Exit(NOT_EQUIVALENT)

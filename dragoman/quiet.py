@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -13,7 +13,7 @@ from dragoman.ir.errors import printable
 
 
 @contextmanager
-def without_warnings_of_libraries() -> Iterator[None]:
+def without_warnings_of_libraries() -> Generator[None]:
     """Show warnings about the user's own files on one line each, and none about files of installed libraries."""
 
     def show(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 from functools import cache
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ class _silent_loading:  # noqa: N801  (a context manager reads as a phrase)
 
         self._shown, self._verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
         logging.disable_progress_bar()
-        logging.set_verbosity(logging.CRITICAL)
+        logging.set_verbosity(CRITICAL)
 
     def __exit__(self, *_: object) -> None:
         from transformers.utils import logging

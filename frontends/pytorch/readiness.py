@@ -12,9 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import is_lazy
 
 from dragoman.ir.errors import UsageError
@@ -49,11 +46,13 @@ def differs_in_training(module: nn.Module) -> bool:
     if not module.training:
         return False
     match module:
-        case _BatchNorm() | nn.RReLU():
+        case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d() | nn.SyncBatchNorm() | nn.RReLU():
             return True
-        case _InstanceNorm():
+        case nn.InstanceNorm1d() | nn.InstanceNorm2d() | nn.InstanceNorm3d():
             return module.track_running_stats
-        case _DropoutNd():
+        case nn.Dropout() | nn.Dropout1d() | nn.Dropout2d() | nn.Dropout3d() | nn.AlphaDropout():
+            return module.p > 0
+        case nn.FeatureAlphaDropout():
             return module.p > 0
         case nn.RNNBase():
             return module.dropout > 0 and module.num_layers > 1
