@@ -23,6 +23,7 @@ from typing import Any, TextIO
 
 import torch
 import torch.fx._lazy_graph_module as lazy_graph_module
+import torch.fx.proxy as fx_proxy
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils import _pytree as pytree
@@ -180,7 +181,7 @@ def tracing(module: torch.nn.Module) -> Generator[None]:
         stack.enter_context(sizes_not_assumed())
         stack.enter_context(_slow_path())
         stack.enter_context(_lines_of_the_model())
-        stack.enter_context(_setting(torch.fx.proxy, "CapturedTraceback", _ModelsStack))
+        stack.enter_context(_setting(fx_proxy, "CapturedTraceback", _ModelsStack))
         stack.enter_context(_quiet())
         stack.enter_context(_without_collection())
         stack.enter_context(_without_generated_source())

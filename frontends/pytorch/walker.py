@@ -305,7 +305,7 @@ class Walker:
         written = written_arguments(node)
         changes = dict(self._context.written)
         alone = written == (0,) and isinstance(result, Value)  # its argument is also its result
-        if alone and not changes:
+        if alone and not changes and isinstance(result, Value):
             changes[0] = result
         for index, value in changes.items():
             try:
