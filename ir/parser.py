@@ -16,6 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from dragoman.ir.builder import make
+from dragoman.ir.collector import calm_collector
 from dragoman.ir.dims import UNBOUNDED, Symbol, parse_dim
 from dragoman.ir.errors import DragomanError, ParseError
 from dragoman.ir.graph import Graph, Node, Value
@@ -47,7 +48,8 @@ _WORDS: dict[str, Any] = {"none": None, "true": True, "false": False, "inf": mat
 
 def parse(text: str, weights: Mapping[str, Weight] | None = None) -> Graph:
     """Read a graph. `weights` supplies values by name. Raises ParseError with line and column."""
-    return _Parser(text, weights or {}).parse()
+    with calm_collector():
+        return _Parser(text, weights or {}).parse()
 
 
 def _kind(token: str) -> str:

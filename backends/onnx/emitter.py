@@ -22,6 +22,7 @@ from dragoman.backends.onnx.names import Names, storable
 from dragoman.backends.onnx.scope import Scope
 from dragoman.backends.onnx.table import entry_for, load_tables
 from dragoman.ir.builder import Builder
+from dragoman.ir.collector import calm_collector
 from dragoman.ir.errors import EmitRefused, Occurrence, VerifyError
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.provenance import NOWHERE, Provenance
@@ -55,7 +56,8 @@ def emit(
     """
     load_tables()
     emitter = Emitter(types.checked_opset(opset), value_info=value_info, provenance=provenance)
-    return emitter.model(graph)
+    with calm_collector():
+        return emitter.model(graph)
 
 
 _MOST_VALUE_INFO = 20_000  # they take 1 MB and 0.2 s; in a larger model nobody reads them
