@@ -58,36 +58,61 @@ class _Tensor:
     version: int
 
 
-def written_arguments(node: Node) -> tuple[int, ...]:
-    """Positions of the tensor arguments that a node changes."""
-    switch, positions = _writes(node.target)
-    if not positions:
+Place = int | str  # an argument by position or by keyword
+
+
+def written_arguments(node: Node) -> tuple[Place, ...]:
+    """The tensor arguments that a node changes, or lists of them."""
+    switch, written = _writes(node.target)
+    if not written:
         return ()
     if switch is not None:
         on = node.args[switch] if len(node.args) > switch else node.kwargs.get("training", False)
         if not on:
             return ()
-    return tuple(i for i in positions if i < len(node.args) and isinstance(node.args[i], Node))
+    places = ((i if i < len(node.args) else name) for i, name in written)
+    return tuple(p for p in places if isinstance(argument_at(node, p), (Node, list, tuple)))
+
+
+def argument_at(node: Node, place: Place) -> Any:
+    """An argument by position or keyword, None if it is not given."""
+    return node.args[place] if isinstance(place, int) else node.kwargs.get(place)
 
 
 @cache
-def _writes(target: Any) -> tuple[int | None, tuple[int, ...]]:
-    """The arguments that an operator writes to, and the argument that says whether it does."""
+def _writes(target: Any) -> tuple[int | None, tuple[tuple[int, str], ...]]:
+    """The argument that says whether an operator writes at all, if one does, and those that it writes to."""
     if not isinstance(target, OpOverload):
         return None, ()
     name = str(target)
-    if name in _SECRET_WRITES:
-        return _SECRET_WRITES[name]
     schema = schema_of(target)
+    if name in _SECRET_WRITES:
+        switch, positions = _SECRET_WRITES[name]
+        return switch, tuple((i, schema.arguments[i].name) for i in positions)
     if not schema.is_mutable or name in _RESHAPING:
         return None, ()
-    arguments = schema.arguments
-    return None, tuple(i for i, a in enumerate(arguments) if a.alias_info is not None and a.alias_info.is_write)
+    infos = ((i, a.name, a.alias_info) for i, a in enumerate(schema.arguments))
+    return None, tuple((i, n) for i, n, alias in infos if alias is not None and alias.is_write)
 
 
 def schema_of(target: Any) -> Any:
     """What an operator's arguments and results are, and which of them it writes to."""
     return target._schema
+
+
+@cache
+def functional_form(target: Any) -> str | None:
+    """The name of the form of an operator that writes nothing: `add.Tensor` for `add_.Tensor` and `add.out`."""
+    schema, name = schema_of(target), str(target)
+    namespace, base, overload = name.split(".", 2)
+    if base.endswith("_") and not base.endswith("__"):
+        return f"{namespace}.{base[:-1]}.{overload}"
+    wanted = [(a.name, str(a.type)) for a in schema.arguments if not a.is_out]
+    for other in target.overloadpacket.overloads():
+        found = schema_of(getattr(target.overloadpacket, other))
+        if not found.is_mutable and [(a.name, str(a.type)) for a in found.arguments] == wanted:
+            return f"{namespace}.{base}.{other}"
+    return None
 
 
 @cache
@@ -184,10 +209,9 @@ def _inlined(module: GraphModule) -> Iterator[GraphModule]:
 
 
 def _written_nodes(node: Node) -> Iterator[Node]:
-    for index in written_arguments(node):
-        argument = node.args[index]
-        if isinstance(argument, Node):
-            yield argument
+    for place in written_arguments(node):
+        argument = argument_at(node, place)
+        yield from (a for a in (argument if isinstance(argument, (list, tuple)) else [argument]) if isinstance(a, Node))
 
 
 def _sources(node: Node) -> Sequence[Node]:

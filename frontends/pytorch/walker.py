@@ -17,7 +17,14 @@ from torch._ops import HigherOrderOperator, OpOverload
 from torch.fx import GraphModule, Node
 
 from dragoman.frontends.pytorch import views
-from dragoman.frontends.pytorch.aliases import Aliases, schema_of, written_arguments
+from dragoman.frontends.pytorch.aliases import (
+    Aliases,
+    Place,
+    argument_at,
+    functional_form,
+    schema_of,
+    written_arguments,
+)
 from dragoman.frontends.pytorch.context import Context, Number
 from dragoman.frontends.pytorch.decompose import Expansions
 from dragoman.frontends.pytorch.dtypes import from_torch
@@ -222,15 +229,11 @@ class Walker:
         """What the node's translation returns; values of the right types made up where there is none."""
         self._context.written = {}
         try:
-            translation, in_place = self._find(node, name)
+            translation, place = self._find(node, name)
             if translation is None:
                 return self._expanded(node, name)
             result = self._apply(translation, node)
-            if in_place:
-                first = node.args[0]
-                assert isinstance(first, Node)
-                return self._fitted(result, self.read(first).type)
-            return result
+            return result if place is None else self._fitted(result, self.read(self._argument_node(node, place)).type)
         except (Unsupported, TypeRuleError) as refusal:
             self._job.refusals.add(self._builder.provenance.sources[0], str(refusal) if str(refusal) != name else "")
             return self._made_up(node)
@@ -242,19 +245,21 @@ class Walker:
             return Value(self.type_of(value)) if isinstance(value, torch.Tensor) else None
         return tuple(Value(self.type_of(v)) if isinstance(v, torch.Tensor) else v for v in value)
 
-    def _find(self, node: Node, name: str) -> tuple[Translation | None, bool]:
-        """The translation of an operator, or that of its form which does not write in place."""
+    def _find(self, node: Node, name: str) -> tuple[Translation | None, Place | None]:
+        """The translation of an operator; or that of its form which writes nothing, and where its result goes."""
         found = translation_of(name)
-        if found is not None or not schema_of(node.target).is_mutable:
-            return found, False
-        namespace, base, overload = name.split(".", 2)
-        if not base.endswith("_") or base.endswith("__"):
-            return None, False
-        return translation_of(f"{namespace}.{base[:-1]}.{overload}"), bool(written_arguments(node))
+        if found is not None or not isinstance(node.target, OpOverload) or not schema_of(node.target).is_mutable:
+            return found, None
+        written = written_arguments(node)
+        functional = functional_form(node.target)
+        if len(written) > 1 or functional is None:
+            return None, None
+        return translation_of(functional), written[0] if written else None
 
     def _apply(self, translation: Translation, node: Node) -> Any:
         args = [self._argument(a) for a in node.args]
-        kwargs = {k: self._argument(v) for k, v in node.kwargs.items() if k not in _DROPPED}
+        written = written_arguments(node)
+        kwargs = {k: self._argument(v) for k, v in node.kwargs.items() if k not in _DROPPED and k not in written}
         types = self._types(node)
         if self._autocast:
             args = self._autocasted(args, types)
@@ -303,24 +308,25 @@ class Walker:
         """Keep a node's result, and let what it has written reach its arguments."""
         self._values[node] = tuple(result) if isinstance(result, list) else result
         written = written_arguments(node)
-        changes = dict(self._context.written)
-        alone = written == (0,) and isinstance(result, Value)  # its argument is also its result
+        changes: dict[Place, Value] = dict(self._context.written)
+        alone = len(written) == 1 and isinstance(result, Value)  # its argument is also its result
         if alone and not changes and isinstance(result, Value):
-            changes[0] = result
-        for index, value in changes.items():
+            changes[written[0]] = result
+        for place, value in changes.items():
             try:
-                self.aliases.write(self._argument_node(node, index), value)
+                self.aliases.write(self._argument_node(node, place), value)
             except Unsupported as refusal:
                 self._job.refusals.add(self._builder.provenance.sources[0], str(refusal))
         if isinstance(result, Value) and self.aliases.follows(node):
             if alone:
-                self.aliases.share(node, self._argument_node(node, 0))
+                self.aliases.share(node, self._argument_node(node, written[0]))
             else:
                 self.aliases.add(node, result)
 
-    def _argument_node(self, node: Node, index: int) -> Node:
-        found = node.args[index]
-        assert isinstance(found, Node)
+    def _argument_node(self, node: Node, place: Place) -> Node:
+        found = argument_at(node, place)
+        if not isinstance(found, Node):
+            raise Unsupported("it writes to several tensors at once")
         return self._same.get(found, found)
 
     # ---- views -----------------------------------------------------------------------------------------

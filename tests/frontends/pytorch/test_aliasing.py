@@ -150,7 +150,18 @@ def loop_over_rows(x: Tensor) -> Tensor:
     return y
 
 
+def written_to_out(x: Tensor) -> tuple[Tensor, Tensor]:
+    y = torch.zeros(3, 4)
+    row = y[0]
+    torch.add(x, 1, alpha=2, out=y)
+    torch.mul(row, 3, out=row)
+    z = torch.empty(6, 4)
+    torch.cat([x, y], out=z)
+    return y, z
+
+
 CASES = [
+    written_to_out,
     in_place_chain,
     column_assignment,
     write_through_view,
@@ -267,6 +278,16 @@ def test_batch_norm_in_training_mode_gives_its_new_statistics() -> None:
     assert names == ("output", "0.running_mean.next", "0.running_var.next", "0.num_batches_tracked.next")
     given = [torch.randn(8, 3), torch.randn(3), torch.rand(3) + 0.5, torch.tensor(6)]
     assert_same(source, arrays_of(given))
+
+
+def test_writing_to_a_list_of_tensors_is_refused() -> None:
+    def forward(x: Tensor) -> Tensor:
+        y, z = x + 1, x * 2
+        torch._foreach_add_([y, z], 1)
+        return y + z
+
+    with pytest.raises(ImportRefused, match=r"aten\._foreach_add_\.Scalar"):
+        imported(Calls(forward), (torch.ones(4),))
 
 
 def test_writing_to_an_expanded_tensor_is_refused_with_its_line() -> None:
