@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 from dragoman.frontends.pytorch.dynamic import Dynamic, example_sizes, read_spec
 from dragoman.frontends.pytorch.export import environment_of, export, place_inputs, user_placeholders
@@ -99,6 +100,8 @@ def import_exported(
     example = program.example_inputs
     args, kwargs = example if example is not None else ((), {})
     inputs = _program_inputs(program, args, kwargs)
+    if example is None:
+        args, kwargs = pytree.tree_unflatten([leaf for _, leaf in inputs], program.call_spec.in_spec)
     judged = _program_dims(program, inputs, dynamic)
     progress("translate")
     paths = [path for path, _ in inputs]
@@ -120,8 +123,16 @@ def _program_inputs(program: ExportedProgram, args: Sequence[Any], kwargs: Mappi
         found.extend(leaves(str(parameter), value))
     placeholders = user_placeholders(program)
     if len(found) != len(placeholders):  # a program without example inputs
-        return [(n.name, n.meta.get("val")) for n in placeholders]
+        return [(n.name, _example(n.meta.get("val"))) for n in placeholders]
     return found
+
+
+def _example(value: Any) -> Any:
+    """A tensor of the sizes that a program was traced at, without values."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    sizes = [s.node.hint if isinstance(s, torch.SymInt) else int(s) for s in value.shape]
+    return torch.empty([2 if s is None else s for s in sizes], dtype=value.dtype, device="meta")
 
 
 def _program_dims(program: ExportedProgram, inputs: Sequence[Leaf], dynamic: Dynamic | None) -> Judged:

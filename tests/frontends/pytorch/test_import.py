@@ -290,6 +290,18 @@ def test_an_exported_program_is_read_with_torchs_symbols_or_the_callers_names() 
         assert_same(found, arrays_of([torch.randn(5, 2), torch.randn(4, 2)]))
 
 
+def test_a_program_without_example_inputs_is_read_by_the_names_of_its_graph() -> None:
+    class Model(nn.Module):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return x * 2 + y
+
+    program = exported(Model(), torch.randn(3, 2), torch.randn(2), x={0: torch.export.Dim("b", min=2, max=9)}, y=None)
+    program._example_inputs = None
+    source = import_exported(program, dynamic={"x": {0: "rows"}})
+    assert [f"{v.name}: {v.type}" for v in source.imported.graph.inputs] == ["x: f32[rows,2]", "y: f32[2]"]
+    assert_same(source, arrays_of([torch.randn(4, 2), torch.randn(2)]))
+
+
 def test_a_program_from_a_file_still_knows_what_shares_memory(tmp_path: Path) -> None:
     class Writes(nn.Module):
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
