@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from dragoman.frontends.pytorch import Imported, Source, SourceRunner
 
 
+_NAMED = 3  # how many names a note lists
+
+
 @dataclass(frozen=True)
 class Read:
     """A source that was read: what was imported, what runs the source, and what its reader should know."""
@@ -83,7 +86,21 @@ def read_source(
     imported = source.imported
     limits = [Note(str(limit)) for limit in imported.limits]
     assumed = [Note(str(a), a.fails_at) for a in imported.assumptions]
-    return Read(imported, source.runner, (*limits, *assumed, *notes))
+    return Read(imported, source.runner, (*limits, *assumed, *_changing(imported), *notes))
+
+
+def _changing(imported: Imported) -> list[Note]:
+    """What the model remembers from run to run becomes the caller's to keep."""
+    names = [state.input for state in imported.states]
+    if not names:
+        return []
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return [
+        Note(
+            f"the model changes {', '.join(map(repr, names[:_NAMED]))}{more}:"
+            f" give the output {imported.states[0].output!r} to the next run as {names[0]!r}" + " …" * (len(names) > 1)
+        )
+    ]
 
 
 def _specs(inputs: Sequence[str | InputSpec]) -> list[InputSpec]:
@@ -110,6 +127,7 @@ def _read_module(located: Located, call: _Call) -> _Answer:
             " (or args=(…) in Python), or let the factory return (model, args)"
         )
     args, kwargs = _as_tensors(call)
+    _check_values(module, args, kwargs)
     _check_specs(module, args, kwargs, call.specs)
     source = _imported(module, args, kwargs, call)
     return source, _fixed_numbers(module, args, kwargs)
@@ -283,6 +301,18 @@ def _check_specs(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], spe
     for spec in specs:
         leaf = tensors[spec.name]
         check_type(spec, TensorType(from_torch(leaf.dtype), tuple(leaf.shape)), "the model's example input")
+
+
+def _check_values(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise UsageError for an example tensor that has no plain values."""
+    import torch
+
+    from dragoman.frontends.pytorch.names import input_leaves
+
+    for name, leaf in input_leaves(module.forward, args, kwargs):
+        if isinstance(leaf, torch.Tensor) and (leaf.layout != torch.strided or leaf.is_quantized or leaf.is_meta):
+            kind = "on the meta device" if leaf.is_meta else f"{leaf.layout}, {leaf.dtype}"
+            raise UsageError(f"the example {name!r} is {kind}: give a dense tensor with values")
 
 
 def _fixed_numbers(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Note]:

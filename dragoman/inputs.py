@@ -154,6 +154,8 @@ def check_type(spec: InputSpec, found: TensorType, where: str) -> None:
 def parse_dynamic(texts: Mapping[str, Mapping[int, Any]] | None) -> Dynamic:
     """`convert(dynamic=…)` as given, with axes checked to be integers. Raises UsageError."""
     result: Dynamic = {}
+    if texts is not None and not isinstance(texts, Mapping):
+        raise UsageError(f"dynamic should map names of inputs to axes, as in {{'x': {{0: 'batch'}}}}; it is {texts!r}")
     for name, axes in (texts or {}).items():
         if not isinstance(axes, Mapping):
             raise UsageError(f"dynamic[{name!r}] should map axes to names, as in {{0: 'batch'}}; it is {axes!r}")
@@ -162,6 +164,15 @@ def parse_dynamic(texts: Mapping[str, Mapping[int, Any]] | None) -> Dynamic:
                 raise UsageError(f"dynamic[{name!r}]: {axis!r} is no axis number")
             result.setdefault(name, {})[axis] = dim
     return result
+
+
+def positional(args: Any) -> tuple[Any, ...]:
+    """Example arguments as a tuple: one tensor is one argument, and not as many as it has rows."""
+    if hasattr(args, "dtype") and hasattr(args, "shape"):
+        return (args,)
+    if not isinstance(args, (tuple, list)):
+        raise UsageError(f"the example arguments should be a tuple or a dict, not of type {type(args).__name__}")
+    return tuple(args)
 
 
 def unknown_names(given: Sequence[str], known: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dragoman.dispatch import read_source
-from dragoman.inputs import InputSpec
+from dragoman.inputs import InputSpec, positional
 from dragoman.ir.errors import UsageError
 from dragoman.ir.graph import Graph
 from dragoman.ir.interpreter import run
@@ -119,7 +119,7 @@ def load(
     """
     progress("load")
     located = locate(source, trust=trust)
-    found = read_source(located, tuple(args), dict(kwargs or {}), dynamic, inputs, progress)
+    found = read_source(located, positional(args), dict(kwargs or {}), dynamic, inputs, progress)
     imported, runner = found.imported, found.runner
     examples = tuple(runner.examples())
     model = Model(imported.graph, runner, located.spec, found.notes, examples)

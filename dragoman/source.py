@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dragoman.factory import is_factory, made_by
+from dragoman.inputs import positional
 from dragoman.ir.errors import DragomanError, Malformed, UnsafeInput, Unsupported, UsageError
 
 _HEAD = 4096  # bytes read to recognise a format
@@ -88,15 +89,9 @@ def _with_arguments(made: tuple[Any, ...], spec: str) -> Located:
     args, kwargs = made[1], made[2] if len(made) == 3 else {}
     if isinstance(args, Mapping) and len(made) == 2:
         args, kwargs = (), args
-    if hasattr(args, "dtype") and hasattr(args, "shape"):  # one tensor, not in a tuple of its own
-        args = (args,)
-    if not isinstance(args, (tuple, list)):
-        raise UsageError(
-            f"{spec}: the example arguments should be a tuple or a dict, not of type {type(args).__name__}"
-        )
     if not isinstance(kwargs, Mapping):
         raise UsageError(f"{spec}: the keyword arguments should be a dict, not of type {type(kwargs).__name__}")
-    return replace(found, args=tuple(args), kwargs=dict(kwargs))
+    return replace(found, args=positional(args), kwargs=dict(kwargs))
 
 
 # ---- text ---------------------------------------------------------------------------------------------

@@ -53,7 +53,8 @@ def explained(
     own = failure_of(module, args, kwargs)
     if own is not None:
         return own
-    return Unsupported(f"torch.export cannot trace the model: {type(error).__name__}: {text}\n  {line}")
+    place = f"\n  {line}" if line else ""
+    return Unsupported(f"torch.export cannot trace the model: {type(error).__name__}: {text}{place}")
 
 
 def _data_dependent(error: Exception, line: str) -> Unsupported:

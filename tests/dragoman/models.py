@@ -330,3 +330,17 @@ class Asking(nn.Module):
 
 def asking() -> nn.Module:
     return Asking()
+
+
+class Counting(nn.Module):
+    """Counts its runs in a buffer."""
+
+    steps: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps += 1
+        return x * self.steps

@@ -11,7 +11,7 @@ import torch
 import dragoman as package
 from dragoman.ir.errors import DimensionPinned, UsageError
 from tests.dragoman.conftest import MODELS, Command
-from tests.dragoman.models import NASTY, Nested, Pinned, Regularised, Scaled, Small, Variadic
+from tests.dragoman.models import NASTY, Counting, Nested, Pinned, Regularised, Scaled, Small, Sum, Variadic
 
 X = ("--input", "x:f32[batch,8]")
 Y = ("--input", "y:f32[batch,8]")
@@ -323,6 +323,48 @@ def test_arguments_of_every_form_are_converted_in_python(tmp_path: Path) -> None
         report = package.convert(module, tmp_path / f"{index}.onnx", args=args)
         assert report.verdict is not None
         assert report.verdict.holds
+
+
+def test_one_tensor_is_one_argument_and_not_as_many_as_it_has_rows(tmp_path: Path) -> None:
+    package.convert(Small(), tmp_path / "x.onnx", args=torch.ones(2, 8))  # type: ignore[arg-type]
+    (given,) = onnx.load(tmp_path / "x.onnx").graph.input
+    assert [d.dim_value for d in given.type.tensor_type.shape.dim] == [2, 8]
+    with pytest.raises(UsageError, match="missing a required argument: 'y'"):
+        package.convert(Sum(), tmp_path / "y.onnx", args=torch.ones(2, 8))  # type: ignore[arg-type]
+
+
+def test_one_tensor_for_two_inputs_stays_two_inputs(tmp_path: Path) -> None:
+    one = torch.ones(2, 8)
+    report = package.convert(Sum(), tmp_path / "x.onnx", args=(one, one), dynamic={"x": {0: "n"}, "y": {0: "n"}})
+    assert report.verdict is not None
+    assert report.verdict.holds
+    (node,) = onnx.load(tmp_path / "x.onnx").graph.node
+    assert list(node.input) == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (torch.ones(2, 8).to_sparse(), "the example 'x' is torch.sparse_coo, torch.float32: give a dense tensor"),
+        (torch.ones(2, 8, device="meta"), "the example 'x' is on the meta device"),
+    ],
+)
+def test_an_example_without_plain_values_is_refused(given: torch.Tensor, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        package.convert(Small(), tmp_path / "x.onnx", args=(given,))
+
+
+@pytest.mark.parametrize("dynamic", [["x"], "batch", {"x": ["batch"]}, {"x": {"batch": 0}}])
+def test_dynamic_dims_of_another_form_are_refused(dynamic: object, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="dynamic"):
+        package.convert(Small(), tmp_path / "x.onnx", args=(torch.ones(2, 8),), dynamic=dynamic)  # type: ignore[arg-type]
+
+
+def test_what_a_model_remembers_becomes_an_input_and_the_report_says_so(tmp_path: Path) -> None:
+    report = package.convert(Counting(), tmp_path / "x.onnx", args=(torch.ones(2, 8),))
+    note = "the model changes 'steps': give the output 'steps.next' to the next run as 'steps'"
+    assert [str(n) for n in report.notes] == [note]
+    assert note in str(report)
 
 
 # ---- names that steer a terminal ----------------------------------------------------------------------
