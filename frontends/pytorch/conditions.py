@@ -32,14 +32,18 @@ _HOLDS: dict[Any, Callable[[int], bool]] = {
     sympy.Gt: lambda d: d > 0,
     sympy.Ge: lambda d: d >= 0,
 }
+_TURNED: dict[Any, Any] = {sympy.Lt: sympy.Gt, sympy.Le: sympy.Ge, sympy.Gt: sympy.Lt, sympy.Ge: sympy.Le}
 _SIGNS = {sympy.Eq: "=", sympy.Ne: "≠", sympy.Lt: "<", sympy.Le: "≤", sympy.Gt: ">", sympy.Ge: "≥"}
 
 
 class Condition:
-    """One relation between sizes, in the caller's symbols. `line` is the source line that asked."""
+    """One relation between sizes, in the caller's symbols. `line` is the source line that asked, or that called the
+    operator of torch which did (`in_operator`).
+    """
 
-    def __init__(self, expression: Any, dims: Symbols, line: str = "") -> None:
+    def __init__(self, expression: Any, dims: Symbols, line: str = "", in_operator: bool = False) -> None:
         self.line = line
+        self.in_operator = in_operator
         self._expression = expression
         self._dims = dims
         self._relation: tuple[Any, Dim, Dim] | None = None
@@ -59,12 +63,19 @@ class Condition:
             names = {s: sympy.Symbol(str(self._dims.dim(s))) for s in self._expression.free_symbols}
             return str(self._expression.xreplace(names))
         kind, left, right = self._relation
+        if isinstance(left, int):
+            kind, left, right = _TURNED.get(kind, kind), right, left
         return f"{left} {_SIGNS[kind]} {right}"
 
     @property
     def sides(self) -> tuple[Dim, Dim] | None:
         """Both sides of an equality."""
         return self._relation[1:] if self._relation and self._relation[0] is sympy.Eq else None
+
+    @property
+    def is_inequation(self) -> bool:
+        """Whether it says that two sizes differ."""
+        return self._relation is not None and self._relation[0] is sympy.Ne
 
     def proven(self) -> bool:
         """Whether interval arithmetic shows that it always holds."""

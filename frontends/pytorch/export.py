@@ -24,6 +24,7 @@ from typing import Any, TextIO
 import torch
 import torch.fx._lazy_graph_module as lazy_graph_module
 import torch.fx.proxy as fx_proxy
+from torch._guards import SLoc
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils import _pytree as pytree
@@ -33,10 +34,11 @@ from dragoman.frontends.pytorch.dynamic import Dynamic, Spec, example_sizes, rea
 from dragoman.frontends.pytorch.failures import explained
 from dragoman.frontends.pytorch.huggingface import register_caches
 from dragoman.frontends.pytorch.names import Leaf, bound_arguments, input_leaves
-from dragoman.frontends.pytorch.pinned import Judged, Placed, judge
-from dragoman.frontends.pytorch.provenance import forward_of_the_model, frame_of_the_model
+from dragoman.frontends.pytorch.pinned import IN_OPERATOR, Judged, Placed, judge
+from dragoman.frontends.pytorch.provenance import asking_frame, forward_of_the_model
 from dragoman.frontends.pytorch.recurrent_shapes import typed_recurrence
 from dragoman.frontends.pytorch.symints import Symbols
+from dragoman.frontends.pytorch.untouched import untouched
 from dragoman.ir.errors import DimensionPinned, Unsupported, UsageError
 
 _LOCK = threading.RLock()  # tracing changes torch's global settings for its duration
@@ -177,6 +179,7 @@ def tracing(module: torch.nn.Module) -> Generator[None]:
         register_caches()
     with _LOCK, ExitStack() as stack:
         stack.enter_context(torch.no_grad())
+        stack.enter_context(untouched(module))
         stack.enter_context(typed_recurrence())
         stack.enter_context(sizes_not_assumed())
         stack.enter_context(_slow_path())
@@ -213,12 +216,16 @@ def _slow_path() -> Generator[None]:
 def _lines_of_the_model() -> Generator[None]:
     """Let torch note, for what it takes for granted about sizes, the model's own line instead of torch's."""
     environment: Any = ShapeEnv
-    original = environment._get_user_frame
+    original = environment._get_sloc
 
-    def models_frame(self: Any) -> Any:
-        return frame_of_the_model(inspect.currentframe()) or original(self)
+    def place(self: Any, framework_loc: str | None = None) -> Any:
+        frame, in_operator = (None, False) if framework_loc else asking_frame(inspect.currentframe())
+        if frame is None:
+            return original(self, framework_loc)
+        name = IN_OPERATOR if in_operator else frame.f_code.co_name
+        return SLoc(FrameSummary(frame.f_code.co_filename, frame.f_lineno, name), None)
 
-    with _setting(environment, "_get_user_frame", models_frame):
+    with _setting(environment, "_get_sloc", place):
         yield
 
 

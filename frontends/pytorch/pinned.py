@@ -23,7 +23,7 @@ from dragoman.ir.errors import DimensionPinned
 
 _ADVICE = (
     "Sizes stay dynamic in arithmetic and as arguments of torch functions; int(), float(), math.sqrt() of a size, a "
-    "comparison with a fixed size, or a tensor of fixed size pin them."
+    "comparison with a fixed size, or a tensor of fixed size pin them. A model that needs multiples of 16 takes '16*n'."
 )
 
 
@@ -155,6 +155,10 @@ def _narrowed(
             continue
         larger = {n: Symbol(n, min(max(s.low, 2), s.high), s.high) for n, s in ranges.items()}
         beyond = counterexample(condition, larger, sizes)
+        if condition.in_operator and (beyond is None or condition.is_inequation):
+            # An operator is translated whole, and its type holds for every size: how it chose a memory layout, or
+            # treats a size of 1, is no matter of the model's.
+            continue
         if beyond is None:
             assumptions.setdefault(str(condition), Assumption(str(condition), condition.line, failing))
         elif len(condition.symbols) == 1 and (name := next(iter(condition.symbols))) in ranges:
@@ -174,7 +178,7 @@ def _conditions(dims: Symbols, environment: Any) -> Iterable[Condition]:
             if condition in seen or not dims.knows(condition) or condition in (sympy.true, sympy.false):
                 continue
             seen.add(condition)
-            yield Condition(condition, dims, line_of_guard(guard.sloc))
+            yield Condition(condition, dims, line_of_guard(guard.sloc), _asked_in_operator(guard.sloc))
 
 
 def _narrow(condition: Condition, symbol: Symbol, middle: int, fixed: bool, placed: Sequence[Placed]) -> Symbol:
@@ -238,6 +242,14 @@ def _unbacked_range(environment: Any) -> Any:
 
 
 # ---- lines -----------------------------------------------------------------------------------------------------
+
+
+IN_OPERATOR = "<operator>"  # the name of a place inside an operator of torch
+
+
+def _asked_in_operator(place: Any) -> bool:
+    frame = getattr(place, "framework_loc", None)
+    return isinstance(frame, traceback.FrameSummary) and frame.name == IN_OPERATOR
 
 
 def line_of_guard(place: Any) -> str:

@@ -22,6 +22,7 @@ from dragoman.ir.provenance import Provenance, Source
 _FRAME = re.compile(r'File "([^"\n]+)", line (\d+)(?:, in [^\n]+)?(?:\n\s+([^\n]+))?')
 _TORCH = os.path.dirname(torch.__file__) + os.sep  # noqa: PTH120  (string prefixes are compared many thousand times)
 _TORCH_NN = os.path.join(_TORCH, "nn") + os.sep  # noqa: PTH118
+_OPERATORS = (os.path.join(_TORCH, "_ops.py"), os.path.join(_TORCH, "_subclasses") + os.sep)  # noqa: PTH118
 _EXPORT = os.path.join(_TORCH, "export") + os.sep  # noqa: PTH118
 _NOT_THE_MODEL = (_TORCH, "<", os.path.dirname(__file__) + os.sep)  # noqa: PTH120
 _STANDARD = sysconfig.get_path("stdlib") + os.sep
@@ -35,17 +36,23 @@ def is_models_file(path: str) -> bool:
     return not path.startswith(_NOT_THE_MODEL) and not standard
 
 
-def frame_of_the_model(frame: FrameType | None) -> FrameType | None:
-    """The innermost frame, from this one outwards, of the model's own code, or of torch.nn where that is the model."""
+def asking_frame(frame: FrameType | None) -> tuple[FrameType | None, bool]:
+    """The innermost frame of the model's own code, or of torch.nn where that is the model, from this one outwards.
+
+    Also tells whether an operator of torch lies between: then it is the operator that asks, not the model.
+    """
     inside_torch: FrameType | None = None
+    in_operator = False
     while frame is not None:
         path = frame.f_code.co_filename
         if is_models_file(path):
-            return frame
+            return frame, in_operator
+        if path.startswith(_OPERATORS) and inside_torch is None:
+            in_operator = True
         if inside_torch is None and path.startswith(_TORCH_NN):
             inside_torch = frame
         frame = _outwards(frame, path)
-    return inside_torch
+    return inside_torch, in_operator
 
 
 def forward_of_the_model(frame: FrameType | None) -> FrameType | None:

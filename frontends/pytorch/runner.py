@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dragoman.frontends.pytorch.names import Leaf
+from dragoman.frontends.pytorch.untouched import untouched
 from dragoman.frontends.pytorch.weights import from_numpy, to_numpy
 from dragoman.ir.errors import UsageError
 from dragoman.ir.graph import Graph, Value
@@ -79,7 +80,7 @@ class SourceRunner:
         args, kwargs = pytree.tree_unflatten(leaves, self._structure)
         state = dict(self._weights(double))
         state.update({name: given[name].clone() for name in self._buffers})
-        with torch.no_grad(), precision(double):
+        with torch.no_grad(), untouched(self._module), precision(double):
             result = (
                 torch.func.functional_call(self._module, state, args, kwargs)
                 if state

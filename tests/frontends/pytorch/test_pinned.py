@@ -146,6 +146,14 @@ def test_ordinary_layers_assume_nothing_about_a_batch_of_one() -> None:
         assert_same(source, arrays_of([torch.randn(batch, 3, 8, 8)]))
 
 
+def test_what_an_operator_of_torch_asks_about_memory_is_no_assumption_of_the_model() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    source = imported(layer, (torch.randn(3, 5, 8),), dynamic={"src": {0: "batch", 1: "length"}})
+    assert source.imported.assumptions == ()
+    for batch, length in ((1, 1), (1, 4), (2, 1)):
+        assert_same(source, arrays_of([torch.randn(batch, length, 8)]))
+
+
 def test_spatial_dims_of_a_network_without_fixed_sizes_stay_dynamic_down_to_one() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.MaxPool2d(3, 2, 1), nn.AdaptiveAvgPool2d(1))
     source = imported(module, (torch.randn(2, 3, 32, 48),), dynamic={"input": {0: "b", 2: "h", 3: "w"}})

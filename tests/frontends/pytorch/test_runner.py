@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.frontends.pytorch.compared import Calls, arrays_of, imported
+from tests.frontends.pytorch.compared import Calls, arrays_of, assert_same, imported
 
 
 class Mixed(nn.Module):
@@ -103,3 +103,36 @@ def test_states_are_given_and_come_back(double: bool) -> None:
     np.testing.assert_array_equal(total, [11.0, 22.0])
     np.testing.assert_array_equal(output, [22.0, 44.0])
     assert torch.equal(module.total, torch.zeros(2))
+
+
+class Remembering(nn.Module):
+    """Keeps tensors in plain attributes and containers, as many models keep their masks and tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache: dict[int, Tensor] = {}
+        self.seen: list[Tensor] = []
+        self.inner = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() not in self.cache:
+            self.cache[x.dim()] = self.inner.weight.sum(0) / 3
+        self.seen.append(x)
+        self.last = self.cache[x.dim()] * 2
+        return self.inner(x) + self.last
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attributes? self.last")
+def test_what_a_model_keeps_between_calls_is_as_it_was() -> None:
+    module = Remembering()
+    x = torch.randn(2, 3)
+    source = imported(module, (x,))
+    for double in (True, False, True):
+        source.runner.run(arrays_of([x]), double=double)
+    assert module.cache == {}
+    assert module.seen == []
+    assert not hasattr(module, "last")
+    assert_same(source, arrays_of([torch.randn(2, 3)]))
+    (result,) = source.runner.run(arrays_of([x]))
+    np.testing.assert_array_equal(result, module(x).detach().numpy())
+    assert list(module.cache) == [2]
