@@ -10,6 +10,7 @@ import pytest
 
 import dragoman.demo
 from dragoman.demo import Example
+from dragoman.ir.errors import EmitRefused, Occurrence
 from tests.dragoman.conftest import MODELS, Command, contents
 from tests.dragoman.models import small_with_example
 
@@ -148,3 +149,20 @@ def test_a_demonstration_without_its_libraries_or_its_folder_is_refused(
 
 def test_the_demonstration_is_of_real_models() -> None:
     assert [e.file for e in dragoman.demo.EXAMPLES] == ["resnet50.onnx", "bert.onnx"]
+
+
+def test_inspect_also_lists_what_onnx_cannot_express(dragoman: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is shown all the same."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise EmitRefused(
+            "ONNX opset 20", [Occurrence("gelu", 3, "body.0", "models.py:7", "no such node")], "Choose 21."
+        )
+
+    monkeypatch.setattr("dragoman.backends.onnx.emit", refuse)
+    shown = dragoman("inspect", SOURCE)
+    assert shown.code == 3
+    assert "x: f32[2,8]" in shown.out
+    before, _, listed = shown.out.partition("  no translation into ONNX\n")
+    assert before
+    assert listed.split() == ["gelu", "3×", "body.0", "models.py:7", "no", "such", "node", "Choose", "21."]
