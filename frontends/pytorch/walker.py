@@ -308,7 +308,7 @@ class Walker:
         """Keep a node's result, and let what it has written reach its arguments."""
         self._values[node] = tuple(result) if isinstance(result, list) else result
         written = written_arguments(node)
-        changes: dict[Place, Value] = dict(self._context.written)
+        changes: dict[Place, Value] = {**self._context.written}
         alone = len(written) == 1 and isinstance(result, Value)  # its argument is also its result
         if alone and not changes and isinstance(result, Value):
             changes[written[0]] = result
