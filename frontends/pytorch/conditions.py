@@ -16,6 +16,7 @@ from typing import Any
 
 import sympy
 
+from dragoman.frontends.pytorch.provenance import Asker
 from dragoman.frontends.pytorch.symints import Symbols
 from dragoman.ir.dims import Dim, DimExpr, Symbol, bounds, evaluate, same, symbols
 from dragoman.ir.errors import Unsupported
@@ -38,12 +39,12 @@ _SIGNS = {sympy.Eq: "=", sympy.Ne: "≠", sympy.Lt: "<", sympy.Le: "≤", sympy.
 
 class Condition:
     """One relation between sizes, in the caller's symbols. `line` is the source line that asked, or that called the
-    operator of torch which did (`in_operator`).
+    operator of torch which did.
     """
 
-    def __init__(self, expression: Any, dims: Symbols, line: str = "", in_operator: bool = False) -> None:
+    def __init__(self, expression: Any, dims: Symbols, line: str = "", asker: Asker = Asker.MODEL) -> None:
         self.line = line
-        self.in_operator = in_operator
+        self.asker = asker
         self._expression = expression
         self._dims = dims
         self._relation: tuple[Any, Dim, Dim] | None = None
@@ -73,9 +74,9 @@ class Condition:
         return self._relation[1:] if self._relation and self._relation[0] is sympy.Eq else None
 
     @property
-    def is_inequation(self) -> bool:
-        """Whether it says that two sizes differ."""
-        return self._relation is not None and self._relation[0] is sympy.Ne
+    def is_operators_choice(self) -> bool:
+        """Whether an operator asked whether two sizes differ: it serves both answers."""
+        return self.asker is not Asker.MODEL and self._relation is not None and self._relation[0] is sympy.Ne
 
     def proven(self) -> bool:
         """Whether interval arithmetic shows that it always holds."""

@@ -34,9 +34,9 @@ from dragoman.frontends.pytorch.dynamic import Dynamic, Spec, example_sizes, rea
 from dragoman.frontends.pytorch.failures import explained
 from dragoman.frontends.pytorch.huggingface import register_caches
 from dragoman.frontends.pytorch.names import Leaf, bound_arguments, input_leaves
-from dragoman.frontends.pytorch.pinned import IN_OPERATOR, Judged, Placed, judge
-from dragoman.frontends.pytorch.provenance import asking_frame, forward_of_the_model
-from dragoman.frontends.pytorch.recurrent_shapes import typed_recurrence
+from dragoman.frontends.pytorch.pinned import Judged, Placed, judge
+from dragoman.frontends.pytorch.provenance import Asker, asking_frame, forward_of_the_model
+from dragoman.frontends.pytorch.shape_kernels import symbolic_kernels
 from dragoman.frontends.pytorch.symints import Symbols
 from dragoman.frontends.pytorch.untouched import untouched
 from dragoman.ir.errors import DimensionPinned, Unsupported, UsageError
@@ -180,7 +180,7 @@ def tracing(module: torch.nn.Module) -> Generator[None]:
     with _LOCK, ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(untouched(module))
-        stack.enter_context(typed_recurrence())
+        stack.enter_context(symbolic_kernels())
         stack.enter_context(sizes_not_assumed())
         stack.enter_context(_slow_path())
         stack.enter_context(_lines_of_the_model())
@@ -219,11 +219,10 @@ def _lines_of_the_model() -> Generator[None]:
     original = environment._get_sloc
 
     def place(self: Any, framework_loc: str | None = None) -> Any:
-        frame, in_operator = (None, False) if framework_loc else asking_frame(inspect.currentframe())
+        frame, asker = (None, Asker.MODEL) if framework_loc else asking_frame(inspect.currentframe())
         if frame is None:
             return original(self, framework_loc)
-        name = IN_OPERATOR if in_operator else frame.f_code.co_name
-        return SLoc(FrameSummary(frame.f_code.co_filename, frame.f_lineno, name), None)
+        return SLoc(FrameSummary(frame.f_code.co_filename, frame.f_lineno, asker), None)
 
     with _setting(environment, "_get_sloc", place):
         yield

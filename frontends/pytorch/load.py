@@ -22,7 +22,7 @@ from dragoman.frontends.pytorch.probe import ProgramProbe
 from dragoman.frontends.pytorch.runner import SourceRunner
 from dragoman.frontends.pytorch.symints import Symbols
 from dragoman.ir.dims import UNBOUNDED, Symbol
-from dragoman.ir.errors import ImportRefused, Malformed
+from dragoman.ir.errors import ImportRefused, Malformed, UsageError
 
 Progress = Callable[[str], None]
 
@@ -101,7 +101,7 @@ def import_exported(
     args, kwargs = example if example is not None else ((), {})
     inputs = _program_inputs(program, args, kwargs)
     if example is None:
-        args, kwargs = pytree.tree_unflatten([leaf for _, leaf in inputs], program.call_spec.in_spec)
+        args, kwargs = pytree.tree_unflatten([leaf for _, leaf in inputs], _call_form(program))
     judged = _program_dims(program, inputs, dynamic)
     progress("translate")
     paths = [path for path, _ in inputs]
@@ -125,6 +125,15 @@ def _program_inputs(program: ExportedProgram, args: Sequence[Any], kwargs: Mappi
     if len(found) != len(placeholders):  # a program without example inputs
         return [(n.name, _example(n.meta.get("val"))) for n in placeholders]
     return found
+
+
+def _call_form(program: ExportedProgram) -> pytree.TreeSpec:
+    form = program.call_spec.in_spec
+    if form is None:
+        raise UsageError(
+            "the program keeps neither example inputs nor how it is called. Export it again with torch.export.export"
+        )
+    return form
 
 
 def _example(value: Any) -> Any:

@@ -16,7 +16,7 @@ import sympy
 
 from dragoman.frontends.pytorch.conditions import Allowed, Condition, allowed, conjuncts, counterexample
 from dragoman.frontends.pytorch.dynamic import Spec
-from dragoman.frontends.pytorch.provenance import user_line
+from dragoman.frontends.pytorch.provenance import Asker, user_line
 from dragoman.frontends.pytorch.symints import Symbols
 from dragoman.ir.dims import UNBOUNDED, Dim, DimExpr, Symbol, floordiv, same, substitute, symbols
 from dragoman.ir.errors import DimensionPinned
@@ -155,15 +155,16 @@ def _narrowed(
             continue
         larger = {n: Symbol(n, min(max(s.low, 2), s.high), s.high) for n, s in ranges.items()}
         beyond = counterexample(condition, larger, sizes)
-        if condition.in_operator and (beyond is None or condition.is_inequation):
+        if condition.is_operators_choice or (condition.asker is Asker.OPERATOR and beyond is None):
             # An operator is translated whole, and its type holds for every size: how it chose a memory layout, or
             # treats a size of 1, is no matter of the model's.
             continue
-        if beyond is None:
-            assumptions.setdefault(str(condition), Assumption(str(condition), condition.line, failing))
-        elif len(condition.symbols) == 1 and (name := next(iter(condition.symbols))) in ranges:
+        name = next(iter(condition.symbols)) if len(condition.symbols) == 1 else ""
+        if name in ranges and (beyond is not None or condition.asker is Asker.CHECK):
             ranges[name] = _narrow(condition, ranges[name], sizes[name], name in spec.ranged, placed)
             limits.append(Limit(ranges[name], condition.line))
+        elif beyond is None:
+            assumptions.setdefault(str(condition), Assumption(str(condition), condition.line, failing))
         else:
             raise _unrelated(condition, beyond, placed)
     return ranges, tuple(assumptions.values()), tuple(limits)
@@ -178,7 +179,7 @@ def _conditions(dims: Symbols, environment: Any) -> Iterable[Condition]:
             if condition in seen or not dims.knows(condition) or condition in (sympy.true, sympy.false):
                 continue
             seen.add(condition)
-            yield Condition(condition, dims, line_of_guard(guard.sloc), _asked_in_operator(guard.sloc))
+            yield Condition(condition, dims, line_of_guard(guard.sloc), _asker(guard.sloc))
 
 
 def _narrow(condition: Condition, symbol: Symbol, middle: int, fixed: bool, placed: Sequence[Placed]) -> Symbol:
@@ -244,12 +245,9 @@ def _unbacked_range(environment: Any) -> Any:
 # ---- lines -----------------------------------------------------------------------------------------------------
 
 
-IN_OPERATOR = "<operator>"  # the name of a place inside an operator of torch
-
-
-def _asked_in_operator(place: Any) -> bool:
-    frame = getattr(place, "framework_loc", None)
-    return isinstance(frame, traceback.FrameSummary) and frame.name == IN_OPERATOR
+def _asker(place: Any) -> Asker:
+    name = getattr(getattr(place, "framework_loc", None), "name", None)
+    return name if isinstance(name, Asker) else Asker.MODEL
 
 
 def line_of_guard(place: Any) -> str:

@@ -6,6 +6,7 @@ model, the line of the modelling code that called the operator.
 
 from __future__ import annotations
 
+import enum
 import os
 import re
 import sysconfig
@@ -23,6 +24,8 @@ _FRAME = re.compile(r'File "([^"\n]+)", line (\d+)(?:, in [^\n]+)?(?:\n\s+([^\n]
 _TORCH = os.path.dirname(torch.__file__) + os.sep  # noqa: PTH120  (string prefixes are compared many thousand times)
 _TORCH_NN = os.path.join(_TORCH, "nn") + os.sep  # noqa: PTH118
 _OPERATORS = (os.path.join(_TORCH, "_ops.py"), os.path.join(_TORCH, "_subclasses") + os.sep)  # noqa: PTH118
+_META = os.path.join(_TORCH, "_meta_registrations.py")  # noqa: PTH118
+_INIT = os.path.join(_TORCH, "__init__.py")  # noqa: PTH118
 _EXPORT = os.path.join(_TORCH, "export") + os.sep  # noqa: PTH118
 _NOT_THE_MODEL = (_TORCH, "<", os.path.dirname(__file__) + os.sep)  # noqa: PTH120
 _STANDARD = sysconfig.get_path("stdlib") + os.sep
@@ -36,23 +39,33 @@ def is_models_file(path: str) -> bool:
     return not path.startswith(_NOT_THE_MODEL) and not standard
 
 
-def asking_frame(frame: FrameType | None) -> tuple[FrameType | None, bool]:
+class Asker(enum.StrEnum):
+    """Who asks something about a size: the model, or an operator of torch, which checks or chooses by it."""
+
+    MODEL = "the model"
+    CHECK = "a check of an operator"
+    OPERATOR = "an operator"
+
+
+def asking_frame(frame: FrameType | None) -> tuple[FrameType | None, Asker]:
     """The innermost frame of the model's own code, or of torch.nn where that is the model, from this one outwards.
 
     Also tells whether an operator of torch lies between: then it is the operator that asks, not the model.
     """
     inside_torch: FrameType | None = None
-    in_operator = False
+    in_operator = checks = False
     while frame is not None:
         path = frame.f_code.co_filename
         if is_models_file(path):
-            return frame, in_operator
-        if path.startswith(_OPERATORS) and inside_torch is None:
-            in_operator = True
-        if inside_torch is None and path.startswith(_TORCH_NN):
-            inside_torch = frame
+            break
+        if inside_torch is None:
+            in_operator = in_operator or path.startswith(_OPERATORS)
+            checks = checks or path == _META or (path == _INIT and frame.f_code.co_name.startswith("_check"))
+            if path.startswith(_TORCH_NN):
+                inside_torch = frame
         frame = _outwards(frame, path)
-    return inside_torch, in_operator
+    asker = Asker.MODEL if not in_operator else Asker.CHECK if checks else Asker.OPERATOR
+    return frame or inside_torch, asker
 
 
 def forward_of_the_model(frame: FrameType | None) -> FrameType | None:

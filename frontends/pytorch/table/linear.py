@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dragoman.frontends.pytorch.context import Context, Scalar
+from dragoman.frontends.pytorch.table.pointwise import mul
 from dragoman.frontends.pytorch.table.registry import translates
 from dragoman.frontends.pytorch.table.shape import axis_of, permuted
 from dragoman.ir.dims import Dim, product
@@ -133,3 +134,13 @@ def _expanded(c: Context, x: Value, axes: Sequence[int]) -> Value:
     for axis in sorted(axes):
         shape.insert(axis, 1)
     return c.reshape(x, shape)
+
+
+@translates("aten.kron.default")
+def kron(c: Context, x: Value, y: Value) -> Value:
+    """The Kronecker product: every entry of x times all of y."""
+    rank = max(x.type.rank, y.type.rank)
+    left, right = ([*(1,) * (rank - v.type.rank), *v.type.shape] for v in (x, y))
+    apart = c.reshape(x, tuple(d for size in left for d in (size, 1)))
+    whole = c.reshape(y, tuple(d for size in right for d in (1, size)))
+    return c.reshape(mul(c, apart, whole), tuple(a * b for a, b in zip(left, right, strict=True)))

@@ -233,3 +233,20 @@ def test_an_example_on_which_the_model_fails_is_a_usage_error_with_the_line() ->
     ) as refused:
         import_module(Calls(forward), (torch.ones(3),))
     assert str(refused.value).endswith("return x @ torch.ones(7, 7)")
+
+
+def test_operators_that_torch_types_with_fixed_numbers_keep_their_dims() -> None:
+    def forward(x: Tensor) -> tuple[Tensor, ...]:
+        pooled = nn.functional.max_pool1d(x, 3, 2, padding=1, ceil_mode=True)
+        order = x.argsort(dim=1, stable=True)
+        halved = nn.functional.max_pool1d(x[0], 2)
+        return pooled, halved, x.take_along_dim(order[:, :1], 1), torch.kron(x[0], x[0, :, :2])
+
+    before = dict(torch.ops.aten.max_pool1d.default.py_kernels)
+    check(
+        Model(forward),
+        torch.randn(2, 3, 8),
+        dynamic={"x": {0: "n", 1: "c", 2: "t"}},
+        others=[(torch.randn(1, 2, 5),), (torch.randn(3, 1, 9),)],
+    )
+    assert torch.ops.aten.max_pool1d.default.py_kernels == before
