@@ -8,14 +8,15 @@ for exact (masks, indices, halves) and stay, so that comparisons with them do no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dragoman.ir.accumulation import summation_units
+from dragoman.ir.accumulation import plain_sum_error, summation_units, summed
 from dragoman.ir.arithmetic import FLOAT64, Array
+from dragoman.ir.builder import Builder, trace
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.interpreter import Interpreter
 
@@ -38,7 +39,9 @@ def shaken(x: Array, unit: float, rng: np.random.Generator) -> Array:
 class Noisy(Interpreter):
     """A float64 run with operands and results shaken by `slack` units. The insides of regions are run as they are.
 
-    With `plain_sums` an op that adds up many numbers is shaken by what a plain summation may be off, if that is more.
+    With `plain_sums` an op that adds up many numbers is shaken by what a plain summation may be off, if that is more;
+    a composite one in each step of its decomposition, as runtimes compute it: the mean of a group that hardly varies is
+    off by units of the mean, which the standard deviation then divides.
     """
 
     def __init__(
@@ -52,16 +55,45 @@ class Noisy(Interpreter):
         """Shake, run, shake."""
         slack = self._slack
         if self._plain_sums:
-            slack = max(slack, summation_units(node, [() if x is None else tuple(x.shape) for x in operands]))
+            shapes = [() if x is None else tuple(x.shape) for x in operands]
+            steps = _steps(node, shapes, self.symbols) if summed(node, shapes) > 1 else None
+            if steps is not None:
+                return tuple(self.within(steps).run([x for x in operands if x is not None]))
+            slack = max(slack, summation_units(node, shapes))
         size = self._unit * slack
         moved = [x if x is None else shaken(x, size, self._rng) for x in operands]
-        return tuple(shaken(r, size, self._rng) for r in super().run_node(node, moved))
+        results = tuple(shaken(r, size, self._rng) for r in super().run_node(node, moved))
+        if self._plain_sums and node.op.name == "reduce_sum" and operands[0] is not None:
+            return (self._summed_plainly(node.op, operands[0], results[0]),)
+        return results
+
+    def _summed_plainly(self, op: Any, x: Array, total: Array) -> Array:
+        if x.dtype.kind != "f" or not x.size:
+            return total
+        off = plain_sum_error(x, op.axes).reshape(total.shape)
+        return total + off * self._rng.choice((-1.0, 1.0), off.shape)
 
     def run_region(self, region: Graph, operands: Sequence[Array]) -> list[Array]:
         """Without noise: a loop would shake its state at each turn, and its trip count with it."""
         inner = Interpreter(region, self.m)
         inner.symbols.update(self.symbols)
         return inner.run(operands)
+
+
+def _steps(node: Node, shapes: Sequence[tuple[int, ...]], symbols: Mapping[str, int]) -> Graph | None:
+    """The decomposition of a composite op at these shapes; None for a primitive, and for one that loops."""
+    op = node.op.substitute(symbols) if node.op.is_symbolic else node.op
+    if not op.is_composite():
+        return None
+    present = [v is not None for v in node.operands]
+
+    def spelled(b: Builder, *given: Value) -> Any:
+        rest = iter(given)
+        return op.decompose(b, *[next(rest) if known else None for known in present])
+
+    types = [v.type.with_shape(s) for v, s in zip(node.operands, shapes, strict=True) if v is not None]
+    steps = trace(spelled, *types)
+    return None if any(inner.op.regions for inner in steps) else steps
 
 
 def noisy_outputs(

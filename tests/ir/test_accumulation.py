@@ -65,3 +65,20 @@ def test_a_long_plain_sum_is_shaken_more() -> None:
 
     assert off(False) < 3
     assert 30 < off(True) < 200
+
+
+def test_a_plain_mean_of_a_group_that_hardly_varies_is_magnified_by_its_small_deviation() -> None:
+    x = 0.37 + 1e-6 * np.random.default_rng(0).standard_normal((1, 2, 128, 128))
+    graph = trace(lambda b, x: b.group_norm(x, groups=2, epsilon=1e-5, axis=1), parse_type("f32[1,2,n,n]"))
+    single = x.astype(np.float32)
+    mean = single.reshape(1, 2, -1, 8).cumsum(-2, dtype=np.float32)[..., -1, :].sum(-1) / np.float32(128 * 128)
+    plain = (single - mean[..., None, None]) / np.sqrt(np.float32(1e-5))
+    exact = Noisy(graph, 0.0).run([single])[0]
+
+    def off(sums: bool) -> float:
+        runs = [Noisy(graph, 2.0**-24, seed, plain_sums=sums).run([single])[0] for seed in range(8)]
+        return max(float(np.abs(r - exact).max()) for r in runs)
+
+    lanes = np.abs(plain - exact).max()
+    assert off(False) < lanes < 2 * off(True)
+    assert off(True) < 100 * lanes
