@@ -28,7 +28,8 @@ from dragoman.ir.errors import TypeRuleError
 from dragoman.ir.types import Shape, TensorType
 
 if TYPE_CHECKING:
-    from dragoman.ir.graph import Graph
+    from dragoman.ir.graph import Graph, Node
+    from dragoman.ir.guess import Guess
 
 __all__ = [
     "REGISTRY",
@@ -193,6 +194,11 @@ class Op:
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         """The samples on which tests derived from this definition run. Each op has at least one."""
+        return ()
+
+    @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """What to try where `root` may end this op spelled out; an op without guesses is not recognised."""
         return ()
 
     @classmethod

@@ -28,7 +28,15 @@ _GROWTH = 4096  # bytes by which a folded weight may exceed what it is computed 
 
 def fold_constants(graph: Graph, context: Context) -> int:
     """Replace maximal constant regions by weights or scalar constants; returns how many nodes they held."""
-    constant = _constant_nodes(graph)
+    return _fold_regions(graph, _constant_nodes(graph))
+
+
+def fold_scalars(graph: Graph, context: Context) -> int:
+    """The same where no weight but scalars takes part: what is computed from parameters stays, to be recognised."""
+    return _fold_regions(graph, _constant_nodes(graph, scalars_only=True))
+
+
+def _fold_regions(graph: Graph, constant: set[Node]) -> int:
     folded = 0
     replaced: list[tuple[Value, Value]] = []
     for node in graph.nodes:
@@ -54,7 +62,7 @@ def _take_over_name(graph: Graph, original: Value, new: Value) -> None:
     graph.weights[new.name] = new
 
 
-def _constant_nodes(graph: Graph) -> set[Node]:
+def _constant_nodes(graph: Graph, scalars_only: bool = False) -> set[Node]:
     """Nodes that depend on weights and constants alone, may be evaluated, and do not blow up."""
     constant: set[Node] = set()
     sizes: dict[Value, int] = {}
@@ -62,12 +70,16 @@ def _constant_nodes(graph: Graph) -> set[Node]:
         operands = [v for v in node.operands if v is not None]
         if node.op.regions or node.op.symbols() or any(not r.type.is_static for r in node.results):
             continue
-        if all(v.weight is not None or v.producer in constant for v in operands):
+        if all(v.producer in constant or _may_fold(v, scalars_only) for v in operands):
             available = sum(sizes[v] if v in sizes else _nbytes(v.type) for v in operands)
             if all(_nbytes(r.type) <= available + _GROWTH for r in node.results):
                 constant.add(node)
                 sizes.update((r, max(_nbytes(r.type), 1)) for r in node.results)
     return constant
+
+
+def _may_fold(value: Value, scalars_only: bool) -> bool:
+    return value.weight is not None and (not scalars_only or value.type.rank == 0)
 
 
 def _nbytes(type: TensorType) -> int:

@@ -44,11 +44,11 @@ class Context:
     records: list[PassRecord] = field(default_factory=list)
     fired: dict[str, int] = field(default_factory=dict)  # by the pass that is running
 
-    def rewrite(self, graph: Graph, rules: Sequence[Rule]) -> int:
+    def rewrite(self, graph: Graph, rules: Sequence[Rule], *, backwards: bool = False) -> int:
         """Apply rules, in sub-graphs as well, with this context's checker; returns the number of firings."""
         total = 0
         for each in graphs_within(graph):
-            applied = apply_rules(each, rules, self.check)
+            applied = apply_rules(each, rules, self.check, backwards=backwards)
             for name, count in applied.fired.items():
                 self.fired[name] = self.fired.get(name, 0) + count
             total += applied.total

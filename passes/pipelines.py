@@ -5,18 +5,29 @@ from __future__ import annotations
 from dragoman.ir.graph import Graph
 from dragoman.passes.deduplicate import deduplicate
 from dragoman.passes.eliminate_dead import eliminate_dead
-from dragoman.passes.fold_constants import fold_constants
+from dragoman.passes.fold_constants import fold_constants, fold_scalars
 from dragoman.passes.manager import Context, Pass
-from dragoman.passes.rewrite import Rule, rules_in
+from dragoman.passes.recognition.recogniser import recognise_with, recognisers
+from dragoman.passes.rewrite import RULES, Rule, rules_in
 from dragoman.passes.rules import arithmetic, batch_norm, movement
 
 CANONICAL: tuple[Rule, ...] = rules_in(movement, arithmetic)
 AFFINE: tuple[Rule, ...] = rules_in(batch_norm)
 
 
+def all_rules() -> tuple[Rule, ...]:
+    """Every rule there is: those written down, and those that follow from decompositions."""
+    return (*RULES.values(), *recognisers())
+
+
 def canonicalise(graph: Graph, context: Context) -> int:
     """One form for what can be written in several: moves merged, arithmetic that does nothing dropped."""
     return context.rewrite(graph, CANONICAL)
+
+
+def recognise(graph: Graph, context: Context) -> int:
+    """Composite ops that were spelled out."""
+    return recognise_with(graph, context, recognisers())
 
 
 def fold_batch_norm(graph: Graph, context: Context) -> int:
@@ -29,6 +40,10 @@ IMPORTED: tuple[Pass, ...] = (eliminate_dead, deduplicate, canonicalise)
 
 OPTIMISE: tuple[Pass, ...] = (
     eliminate_dead,
+    fold_scalars,
+    deduplicate,
+    canonicalise,
+    recognise,
     fold_constants,
     deduplicate,
     canonicalise,

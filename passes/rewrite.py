@@ -246,8 +246,12 @@ class Applied:
         return sum(self.fired.values())
 
 
-def apply_rules(graph: Graph, rules: Sequence[Rule], check: Checker | None = None) -> Applied:
+def apply_rules(
+    graph: Graph, rules: Sequence[Rule], check: Checker | None = None, *, backwards: bool = False
+) -> Applied:
     """Apply rules until none fires: a worklist over nodes, then over what each firing touched, no rescan.
+
+    It begins at the first node, or `backwards` at the last, where the largest matches end.
 
     A rule's replacement is built before the root it replaces; `check` may refuse it, and what was made is then erased.
     """
@@ -256,7 +260,7 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], check: Checker | None = Non
         for root in rule.roots:
             by_root.setdefault(root, []).append(rule)
     applied = Applied()
-    work = deque(graph.nodes)
+    work = deque(graph.reversed() if backwards else graph.nodes)
     queued = set(work)
     budget = _Budget(graph)
     while work:

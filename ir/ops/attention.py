@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dragoman.ir.dims import Dim, floordiv, same
+from dragoman.ir.errors import TypeRuleError
+from dragoman.ir.guess import Guess, guess, operand_types, upstream
 from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, operand, require, same_dtype, sample
 from dragoman.ir.types import BOOL, DType, Shape, broadcast, same_shape
 
 if TYPE_CHECKING:
     from dragoman.ir.builder import Builder
-    from dragoman.ir.graph import Value
+    from dragoman.ir.graph import Node, Value
 
 _CHUNK = 1 << 20  # scores held at once: 8 MiB in float64, which stay in cache
 
@@ -155,6 +158,31 @@ class Attention(Op, name="attention", exact_field=False):
         return forbidden if added is None else b.add(added, forbidden)
 
     @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """The types at the two products around a softmax; what is added to the scores is the mask, or part of it."""
+        scores = next((n for n in upstream(root, 4) if n.op.name == "softmax"), None)
+        product = None if scores is None else next((n for n in upstream(scores, 7) if n.op.name == "matmul"), None)
+        if root.op.name != "matmul" or scores is None or product is None:
+            return
+        query, turned, value = product.operands[0], product.operands[1], root.operands[1]
+        if query is None or turned is None or value is None or query.type.rank < 3 or turned.type.rank < 3:
+            return
+        *lead, depth, extent = turned.type.shape
+        names = {n.op.name for n in upstream(root)}
+        masks = _masks(scores, product)
+        softcaps: list[dict[str, Any]] = [{"softcap": 0.0}] if "tanh" not in names else [{}]
+        scales: list[dict[str, Any]] = [{}, {"scale": None}, {"scale": 1.0}]
+        for own in dict.fromkeys((lead[-1], *_narrower(product, root))):
+            key = query.type.with_shape((*lead[:-1], own, extent, depth))
+            shared = value.type.with_shape((*value.type.shape[:-3], own, *value.type.shape[-2:]))
+            for mask in (*masks, None):
+                # A causal mask is compared out of positions, or was folded into what looks like a mask.
+                causals = (False, True) if "greater_equal" in names or (masks and mask is None) else (False,)
+                empties = ("zero",) if mask is None or "isinf" in names else ("nan",)
+                for causal, empty, softcap, scale in itertools.product(causals, empties, softcaps, scales):
+                    yield guess(query.type, key, shared, mask, causal=causal, empty_rows=empty, **softcap, **scale)
+
+    @classmethod
     def samples(cls) -> Iterable[Sample]:
         """Each mask kind alone and with `causal`, shared key heads, broadcast batches, soft cap, empty rows."""
         plain = ("f32[2,3,5,4]", "f32[2,3,6,4]", "f32[2,3,6,2]")
@@ -169,12 +197,47 @@ class Attention(Op, name="attention", exact_field=False):
         yield sample("f16[1,2,3,4]", "f16[1,2,3,4]", "f16[1,2,3,4]", causal=True)
 
 
+def _narrower(*products: Node) -> list[Dim]:
+    """Heads of keys and values before they were repeated for the products."""
+    found: list[Dim] = []
+    for product in products:
+        for node in upstream(product, 5):
+            if node.op.name == "broadcast_to" and node.operands[0] is not None and node.operands[0].type.rank >= 4:
+                found.append(node.operands[0].type.shape[-4])
+    return found
+
+
+def _masks(scores: Node, product: Node) -> list[TensorType]:
+    """Types of what is added to the scores, or chooses among them."""
+    found: list[TensorType] = []
+    for node in upstream(scores, 5):
+        if node is product:
+            break
+        for value in node.operands:
+            narrow = value is not None and value.type.dtype in (BOOL, scores.results[0].type.dtype)
+            if value is not None and narrow and value.type.rank and value.type not in found:
+                fits = _fits_into(value.type.shape, scores.results[0].type.shape)
+                if fits:
+                    found.append(value.type)
+    return found
+
+
 def _check_mask(mask: TensorType | None, query: TensorType, scores: Shape) -> None:
     if mask is None:
         return
     require(mask.dtype in (BOOL, query.dtype), f"the mask is {mask.dtype}, neither bool nor {query.dtype}")
     fits = mask.rank <= len(scores) and same_shape(broadcast(mask.shape, scores), scores)
     require(fits, f"a mask {mask} does not broadcast to [{','.join(map(str, scores))}]")
+
+
+def _fits_into(shape: Shape, into: Shape) -> bool:
+    """Whether a shape broadcasts to another without stretching it."""
+    if len(shape) > len(into):
+        return False
+    try:
+        return same_shape(broadcast(shape, into), into)
+    except TypeRuleError:
+        return False
 
 
 def _rows_of(mask: Array | None, rows: slice) -> Array | None:
@@ -242,6 +305,18 @@ class RotaryEmbedding(Op, name="rotary_embedding"):
             cos, sin = self._join(b, cos, cos), self._join(b, sin, sin)
         first, second = self._split(b, x, half)
         return b.add(b.mul(x, cos), b.mul(self._join(b, b.neg(second), first), sin))
+
+    @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """Angles of any type upstream that fits, both pairings."""
+        x = root.results[0].type
+        if not x.rank:
+            return
+        for angles in operand_types(root):
+            wide = angles.rank and (same(angles.shape[-1], x.shape[-1]) or same(angles.shape[-1] * 2, x.shape[-1]))
+            if wide and angles.dtype == x.dtype and _fits_into(angles.shape[:-1], x.shape[:-1]):
+                for interleaved in (False, True):
+                    yield guess(x, angles, angles, interleaved=interleaved)
 
     def _split(self, b: Builder, x: Value, half: Dim) -> tuple[Value, Value]:
         axis, depth = x.type.rank - 1, x.type.shape[-1]

@@ -6,15 +6,17 @@ Four-bit integers and booleans are refused: they are storage and logic, cast the
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from dragoman.ir.guess import Guess, guess
 from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, operand, require, same_dtype, sample
 from dragoman.ir.types import BF16, BOOL, C64, F16, F32, F64, I8, I32, I64, U8, DType, broadcast
 
 if TYPE_CHECKING:
     from dragoman.ir.builder import Builder
-    from dragoman.ir.graph import Value
+    from dragoman.ir.graph import Node, Value
 
 REAL = ("int", "uint", "float")
 NUMERIC = (*REAL, "complex")
@@ -97,6 +99,23 @@ class Unary(Op):
             yield sample("i32[5]")
         if "complex" in cls.kinds:
             yield sample("c64[3]")
+
+    @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """The type of the result, each setting of the samples; float attributes are free, and at their defaults."""
+        if not cls.is_composite():
+            return
+        floats = {n for n, text in cls._annotations.items() if text.startswith("float")}
+        defaults = {n: d for n, d in cls._fields if n in floats and d is not dataclasses.MISSING}
+        settings: list[dict[str, Any]] = []
+        for given in cls.samples():
+            setting = {n: v for n, v in given.attributes.items() if n not in floats or v is None}
+            if setting not in settings:
+                settings.append(setting)
+        for setting in settings:
+            yield guess(root.results[0].type, **setting)
+            if defaults:
+                yield guess(root.results[0].type, **{**defaults, **setting})
 
 
 # ---- two operands -------------------------------------------------------------------------------------
@@ -411,6 +430,12 @@ class Clip(Unary, name="clip", pointwise=True):
         yield sample("f16[5]", high=0.25)
         yield sample("i32[5]", low=-1, high=2)
         yield sample("f32[3]", low=1.0, high=-1.0)
+
+    @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """Both bounds, then one."""
+        x = root.results[0].type
+        return guess(x), guess(x, high=None), guess(x, low=None)
 
 
 class NanToNum(Unary, name="nan_to_num", pointwise=True):

@@ -13,6 +13,7 @@ import numpy as np
 
 from dragoman.ir.dims import Dim, same
 from dragoman.ir.errors import TypeRuleError, UsageError
+from dragoman.ir.guess import Guess, guess, operand_types
 from dragoman.ir.op import (
     Arithmetic,
     Array,
@@ -27,11 +28,11 @@ from dragoman.ir.op import (
     sample,
 )
 from dragoman.ir.ops.shape import listed, surely_negative
-from dragoman.ir.types import BOOL, F32, I64, DType
+from dragoman.ir.types import BOOL, F32, I64, DType, same_shape
 
 if TYPE_CHECKING:
     from dragoman.ir.builder import Builder
-    from dragoman.ir.graph import Value
+    from dragoman.ir.graph import Node, Value
 
 
 def require_integers(indices: TensorType, what: str = "indices") -> None:
@@ -247,6 +248,18 @@ class OneHot(Op, name="one_hot"):
         along = b.reshape(along, shape=tuple(self.depth if a == axis else 1 for a in range(rank)))
         hit = b.equal(places, along)
         return hit if self.dtype == BOOL else b.cast(hit, dtype=self.dtype)
+
+    @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """Integers of the result's shape without an axis."""
+        result = root.results[0].type
+        if not result.rank or root.op.name not in ("equal", "cast"):
+            return
+        for indices in operand_types(root):
+            if indices.dtype.is_integer and indices.rank == result.rank - 1:
+                for axis in range(result.rank):
+                    if same_shape(indices.shape, (*result.shape[:axis], *result.shape[axis + 1 :])):
+                        yield guess(indices, depth=result.shape[axis], dtype=result.dtype, axis=axis)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -10,12 +10,13 @@ import numpy as np
 
 from dragoman.ir.dims import Dim, product, same
 from dragoman.ir.errors import TypeRuleError
-from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, require, same_dtype, sample
+from dragoman.ir.guess import Guess, guess, upstream
+from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, operand, require, same_dtype, sample
 from dragoman.ir.types import broadcast
 
 if TYPE_CHECKING:
     from dragoman.ir.builder import Builder
-    from dragoman.ir.graph import Value
+    from dragoman.ir.graph import Node, Value
 
 
 def _numeric(*operands: TensorType) -> None:
@@ -88,13 +89,35 @@ class Linear(Op, name="linear"):
         return y if bias is None else b.add(y, bias)
 
     @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """A product with a weight: turning it costs nothing when the model runs."""
+        for node in upstream(root, 2):
+            if node.op.name != "matmul":
+                continue
+            x, weight = (v for v in node.operands if v is not None)
+            if weight.type.rank == 2 and _is_weight(weight):
+                turned = weight.type.with_shape(weight.type.shape[::-1])
+                bias = (root.results[0].type.with_shape(turned.shape[:1]),) if node is not root else ()
+                yield guess(x.type, turned, *bias)
+
+    @classmethod
     def samples(cls) -> Iterable[Sample]:
         """With and without bias, several ranks, an empty batch."""
         yield sample("f32[2,3]", "f32[4,3]", "f32[4]")
         yield sample("f64[2,5,3]", "f64[4,3]")
+        yield sample("f32[2,3,4]", operand("f32[5,4]", weight=True), operand("f32[5]", weight=True))
+        yield sample("f32[2,4]", operand("f32[5,4]", weight=True))
         yield sample("f32[3]", "f32[1,3]", "f32[1]")
         yield sample("f32[0,3]", "f32[4,3]", "f32[4]")
         yield sample("bf16[2,2,2,8]", "bf16[4,8]", "bf16[4]")
+
+
+def _is_weight(value: Value) -> bool:
+    """A weight, or one that is turned."""
+    node = value.producer
+    while node is not None and node.op.movement and node.operands[0] is not None:
+        value, node = node.operands[0], node.operands[0].producer
+    return value.weight is not None
 
 
 class Einsum(Op, name="einsum"):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from dragoman.ir.dims import Dim, product, same
+from dragoman.ir.guess import Guess, guess, reduced, with_and_without
 from dragoman.ir.op import (
     Arithmetic,
     Array,
@@ -32,7 +33,7 @@ from dragoman.ir.types import DType, Shape, same_shape
 
 if TYPE_CHECKING:
     from dragoman.ir.builder import Builder
-    from dragoman.ir.graph import Value
+    from dragoman.ir.graph import Node, Value
 
 
 # ---- what they share ------------------------------------------------------------------------------------
@@ -108,6 +109,13 @@ def _standardise(b: Builder, x: Value, axes: tuple[int, ...], epsilon: float, fo
     return quotient(b, deviation, b.add(variance, epsilon))
 
 
+def _trailing(root: Node) -> Iterable[int]:
+    """The first of the axes to the last one that are reduced upstream, in a tensor of the result's shape."""
+    x = root.results[0].type
+    found = (axes for type, axes, _ in reduced(root) if axes and same_shape(type.shape, x.shape))
+    return dict.fromkeys(axes[0] for axes in found if axes == tuple(range(axes[0], x.rank)))
+
+
 # ---- over trailing axes -----------------------------------------------------------------------------------
 
 
@@ -165,6 +173,14 @@ class LayerNorm(Op, name="layer_norm"):
     )
 
     @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """The trailing axes of means upstream."""
+        x = root.results[0].type
+        for axis in _trailing(root):
+            kept = x.with_shape(x.shape[axis:])
+            yield from with_and_without(x, (kept, kept), [{"axis": axis}])
+
+    @classmethod
     def samples(cls) -> Iterable[Sample]:
         """One and more trailing axes; with and without each parameter."""
         yield sample("f32[2,3,8]", "f32[8]", "f32[8]", axis=2, epsilon=1e-5)
@@ -213,6 +229,13 @@ class RmsNorm(Op, name="rms_norm"):
 
     decompose = _rms_norm_form(_FORMS[0])
     spellings = tuple(_rms_norm_form(form) for form in _FORMS[1:])
+
+    @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """The trailing axes of means upstream."""
+        x = root.results[0].type
+        for axis in _trailing(root):
+            yield from with_and_without(x, (x.with_shape(x.shape[axis:]),), [{"axis": axis}])
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -272,6 +295,13 @@ class BatchNorm(Op, name="batch_norm"):
         factor = b.div(scale, b.sqrt(b.add(variance, self.epsilon)))
         shaped = (_channels(b, p, rank, axis) for p in (mean, factor, bias))
         return [x, *(p for p in shaped if p is not None)]
+
+    @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """Channels first and last."""
+        x = root.results[0].type
+        axes = dict.fromkeys((1, x.rank - 1)) if x.rank >= 2 else ()
+        return [guess(x, *[x.with_shape((x.shape[axis],))] * 4, axis=axis) for axis in axes]
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -362,6 +392,16 @@ class GroupNorm(PerChannel, name="group_norm"):
     spellings = (flattened,)
 
     @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """As many groups as the means upstream leave, channels first and last."""
+        x = root.results[0].type
+        for axis in dict.fromkeys((1, x.rank - 1)) if x.rank >= 2 else ():
+            means = (t for t, axes, _ in reduced(root) if t.rank >= 3 and 0 not in axes)
+            groups = dict.fromkeys(t.shape[axis if axis == 1 else -2] for t in means)
+            settings = [{"axis": axis, "groups": g} for g in groups if isinstance(g, int) and g > 0]
+            yield from with_and_without(x, [x.with_shape((x.shape[axis],))] * 2, settings)
+
+    @classmethod
     def samples(cls) -> Iterable[Sample]:
         """Each rank, one group, a group per channel, both layouts, with and without each parameter."""
         yield sample("f32[2,6,4]", "f32[6]", "f32[6]", groups=3, epsilon=1e-5)
@@ -388,6 +428,15 @@ class InstanceNorm(PerChannel, name="instance_norm"):
         """Standardise over the other axes."""
         apart = _standardise(b, widened(b, x), self._axes(x.type.rank), self.epsilon, _FORMS[0])
         return self._finish_per_channel(b, apart, scale, bias, x.type.dtype)
+
+    @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """Where means are taken over all axes but the samples and one."""
+        x = root.results[0].type
+        for axis in dict.fromkeys((1, x.rank - 1)) if x.rank >= 3 else ():
+            others = tuple(a for a in range(1, x.rank) if a != axis)
+            if any(axes == others for t, axes, _ in reduced(root) if t.rank == x.rank):
+                yield from with_and_without(x, [x.with_shape((x.shape[axis],))] * 2, [{"axis": axis}])
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -430,6 +479,12 @@ class L2Normalize(Op, name="l2_normalize"):
         return narrowed(b, b.div(wide, b.clip(size, low=self.epsilon)), x.type.dtype)
 
     spellings = (with_norm,)
+
+    @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """The axes that are reduced upstream."""
+        x = root.results[0].type
+        return [guess(x, axes=axes) for t, axes, _ in reduced(root) if t.rank == x.rank]
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dragoman.ir.dims import Dim, maximum, minimum, mod, same
+from dragoman.ir.guess import Guess, guess, upstream
 from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, normal_axis, require, sample
 from dragoman.ir.ops.shape import surely_negative
 from dragoman.ir.types import F64, I64, DType
 
 if TYPE_CHECKING:
     from dragoman.ir.builder import Builder
-    from dragoman.ir.graph import Value
+    from dragoman.ir.graph import Node, Value
 
 
 class Tile(Op, name="tile", movement=True):
@@ -148,6 +149,23 @@ class DepthSpace(Op):
         require(self.block >= 1, f"block={self.block}; it must be at least 1")
         require(x.rank >= 3, f"rank {x.rank}; channels, rows and columns are needed")
 
+    @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """Where a reshape ends a reshape and a transpose; blocks are the last axis of what it takes or they give."""
+        result = root.results[0].type
+        if root.op.name != "reshape" or result.rank < 3:
+            return
+        apart = [n.operands[0].type for n in upstream(root, 2) if n.operands and n.operands[0] is not None]
+        blocks = dict.fromkeys(t.shape[-1] for t in apart if t.rank == result.rank + 2)
+        for block in (b for b in blocks if isinstance(b, int) and b > 1):
+            for mode in ("dcr", "crd"):
+                yield guess(result.with_shape(cls.before(result.shape, block)), block=block, mode=mode)
+
+    @staticmethod
+    def before(shape: Sequence[Dim], block: int) -> tuple[Dim, ...]:
+        """The shape of x, from that of the result."""
+        raise NotImplementedError
+
 
 class DepthToSpace(DepthSpace, name="depth_to_space", movement=True):
     """Channels to pixels. ONNX's DepthToSpace; with mode="crd" torch's pixel_shuffle.
@@ -187,6 +205,12 @@ class DepthToSpace(DepthSpace, name="depth_to_space", movement=True):
         result = self.infer(x.type).shape
         split = b.reshape(x, shape=(*x.type.shape[:n], *self._split(result[n]), *x.type.shape[n + 1 :]))
         return b.reshape(b.transpose(split, perm=self._perm(n)), shape=result)
+
+    @staticmethod
+    def before(shape: Sequence[Dim], block: int) -> tuple[Dim, ...]:
+        """More channels, fewer pixels."""
+        *outer, channels, height, width = shape
+        return (*outer, channels * block**2, height // block, width // block)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -235,6 +259,12 @@ class SpaceToDepth(DepthSpace, name="space_to_depth", movement=True):
         height, width = result[n + 1 :]
         split = b.reshape(x, shape=(*x.type.shape[: n + 1], height, self.block, width, self.block))
         return b.reshape(b.transpose(split, perm=self._perm(n)), shape=result)
+
+    @staticmethod
+    def before(shape: Sequence[Dim], block: int) -> tuple[Dim, ...]:
+        """Fewer channels, more pixels."""
+        *outer, channels, height, width = shape
+        return (*outer, channels // block**2, height * block, width * block)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

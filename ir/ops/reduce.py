@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from dragoman.ir.dims import Dim, maximum, product
+from dragoman.ir.guess import Guess, guess, reduced
 from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, normal_axes, normal_axis, operand, require, sample
 from dragoman.ir.ops.elementwise import NUMERIC, REAL, narrowed, require_kind, widened
-from dragoman.ir.types import BOOL, I64, DType, Shape
+from dragoman.ir.types import BOOL, I64, DType, Shape, same_shape
 
 if TYPE_CHECKING:
     from dragoman.ir.builder import Builder
-    from dragoman.ir.graph import Value
+    from dragoman.ir.graph import Node, Value
 
 
 def reduced_shape(shape: Shape, axes: Iterable[int], keepdims: bool) -> Shape:
@@ -67,6 +68,18 @@ class Reduction(Op):
         yield sample("f32[2,3]", axes=())
         if "int" in cls.kinds:
             yield sample("i32[2,3]", axes=(0, 1))
+
+    @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """What is reduced upstream, in the dtype of the result."""
+        if not cls.is_composite():
+            return
+        result = root.results[0].type
+        for type, axes, _ in reduced(root):
+            x = TensorType(result.dtype, type.shape)
+            for keepdims in (False, True):
+                if same_shape(reduced_shape(x.shape, axes, keepdims), result.shape):
+                    yield guess(x, axes=axes, keepdims=keepdims)
 
 
 class ReduceSum(Reduction, name="reduce_sum"):
@@ -268,6 +281,13 @@ class Variance(Reduction, name="variance"):
         if float(self.correction).is_integer():
             return b.extent(maximum(count - int(self.correction), 0), dtype)
         return b.maximum(b.sub(b.extent(count, dtype), self.correction), 0.0)
+
+    @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """Over all, or of a sample."""
+        for found in super().guesses(root):
+            for correction in (0.0, 1.0):
+                yield Guess(found.operands, (*found.attributes, ("correction", correction)))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from dragoman.ir.guess import Guess, guess, reduced
 from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, normal_axis, operand, require, sample
 from dragoman.ir.ops.elementwise import narrowed, widened
 
 if TYPE_CHECKING:
     from dragoman.ir.builder import Builder
-    from dragoman.ir.graph import Value
+    from dragoman.ir.graph import Node, Value
 
 
 class AlongAxis(Op):
@@ -33,6 +34,13 @@ class AlongAxis(Op):
         yield sample(operand("f32[2,4]", low=900.0, high=1000.0), axis=-1)
         yield sample("f32[3,1]", axis=1)
         yield sample("f32[0,3]", axis=1)
+
+    @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """The axes of sums upstream."""
+        x = root.results[0].type
+        axes = dict.fromkeys(a for type, a, _ in reduced(root) if len(a) == 1 and type.rank == x.rank)
+        return [guess(x, axis=axis) for (axis,) in axes]
 
 
 class Softmax(AlongAxis, name="softmax"):

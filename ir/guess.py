@@ -1,0 +1,83 @@
+"""What an op's spelled-out form could be the form of: types and settings to try, read off the nodes around its end.
+
+Recognition traces an op's `decompose` and `spellings` on the types of a guess and compares the result with the graph,
+node by node. A guess too many costs time; it never costs correctness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dragoman.ir.types import TensorType, same_type
+
+if TYPE_CHECKING:
+    from dragoman.ir.graph import Node
+
+_DEPTH, _MOST = 9, 64  # how far, and at how many nodes, a guess looks
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Types of operands, None where one is absent, and attributes. A float attribute left out is bound by the match."""
+
+    operands: tuple[TensorType | None, ...]
+    attributes: tuple[tuple[str, Any], ...]
+
+
+def guess(*operands: TensorType | None, **attributes: Any) -> Guess:
+    """A guess, written as an application of the op."""
+    return Guess(operands, tuple(attributes.items()))
+
+
+def upstream(root: Node, depth: int = _DEPTH) -> Iterator[Node]:
+    """The node and what it is computed from, nearest first."""
+    seen = {root}
+    layer = [root]
+    for _ in range(depth):
+        yield from layer
+        found: list[Node] = []
+        for node in layer:
+            for value in node.operands:
+                if value is not None and value.producer is not None and value.producer not in seen:
+                    seen.add(value.producer)
+                    found.append(value.producer)
+        if not found or len(seen) > _MOST:
+            return
+        layer = found
+
+
+def reduced(root: Node) -> list[tuple[TensorType, tuple[int, ...], bool]]:
+    """What reductions upstream reduce: the operand's type, the axes counted from 0, whether they are kept."""
+    found: list[tuple[TensorType, tuple[int, ...], bool]] = []
+    for node in upstream(root):
+        axes = getattr(node.op, "axes", None)
+        if axes is None or not hasattr(node.op, "keepdims") or node.operands[0] is None:
+            continue
+        type = node.operands[0].type
+        entry = (type, tuple(sorted(a % type.rank for a in axes)), node.op.keepdims)  # type: ignore[attr-defined]
+        if entry not in found:
+            found.append(entry)
+    return found
+
+
+def operand_types(root: Node, depth: int = 4) -> list[TensorType]:
+    """The different types of operands upstream."""
+    found: list[TensorType] = []
+    for node in upstream(root, depth):
+        for value in node.operands:
+            if value is not None and not any(same_type(value.type, t) for t in found):
+                found.append(value.type)
+    return found
+
+
+def with_and_without(
+    x: TensorType, parameters: Sequence[TensorType], settings: Iterable[Mapping[str, Any]]
+) -> Iterator[Guess]:
+    """Every choice of optional parameters for every setting, more parameters first."""
+    choices = sorted(range(1 << len(parameters)), key=lambda bits: -bits.bit_count())
+    for setting in settings:
+        for bits in choices:
+            present = [p if bits >> i & 1 else None for i, p in enumerate(parameters)]
+            yield guess(x, *present, **setting)
