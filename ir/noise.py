@@ -8,6 +8,7 @@ for exact (masks, indices, halves) and stay, so that comparisons with them do no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.interpreter import Interpreter
 
 _EXACT_STEP = 256.0
+_LARGE = 1 << 16  # elements of a weight that is expensive to shake
 
 
 def shaken(x: Array, unit: float, rng: np.random.Generator) -> Array:
@@ -53,6 +55,8 @@ class Noisy(Interpreter):
 
     def run_node(self, node: Node, operands: Sequence[Array | None]) -> tuple[Array, ...]:
         """Shake, run, shake."""
+        if node.op.movement:
+            return super().run_node(node, operands)  # computes nothing, rounds nothing
         slack = self._slack
         if self._plain_sums:
             shapes = [() if x is None else tuple(x.shape) for x in operands]
@@ -61,7 +65,9 @@ class Noisy(Interpreter):
                 return tuple(self.within(steps).run([x for x in operands if x is not None]))
             slack = max(slack, summation_units(node, shapes))
         size = self._unit * slack
-        moved = [x if x is None else shaken(x, size, self._rng) for x in operands]
+        left = _left_alone(node, operands)
+        each = size * math.sqrt(2.0) if left else size
+        moved = [x if x is None or i in left else shaken(x, each, self._rng) for i, x in enumerate(operands)]
         results = tuple(shaken(r, size, self._rng) for r in super().run_node(node, moved))
         if self._plain_sums and node.op.name == "reduce_sum" and operands[0] is not None:
             return (self._summed_plainly(node.op, operands[0], results[0]),)
@@ -78,6 +84,17 @@ class Noisy(Interpreter):
         inner = Interpreter(region, self.m)
         inner.symbols.update(self.symbols)
         return inner.run(operands)
+
+
+def _left_alone(node: Node, operands: Sequence[Array | None]) -> set[int]:
+    """Large weights beside other numbers: the rounding of a product is put on its other factor, all of it."""
+    large = {
+        i
+        for i, (v, x) in enumerate(zip(node.operands, operands, strict=True))
+        if v is not None and v.weight is not None and x is not None and x.size > _LARGE
+    }
+    others = any(x is not None and i not in large and x.dtype.kind in "fc" for i, x in enumerate(operands))
+    return large if others else set()
 
 
 def _steps(node: Node, shapes: Sequence[tuple[int, ...]], symbols: Mapping[str, int]) -> Graph | None:

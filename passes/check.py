@@ -7,16 +7,17 @@ A rewrite that fails is recorded with the rule, the node, its module path and so
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from dragoman.ir.errors import DragomanError
+from dragoman.ir.errors import DragomanError, VerifyError
 from dragoman.ir.exact import ExactResult, Outcome, prove_exact, small_instance, with_input_types
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.local import LocalResult, check_local
+from dragoman.ir.ops.constant import Constant
 from dragoman.ir.region import extract, free_values, producers
 from dragoman.ir.types import TensorType
 from dragoman.passes.reference import Reference
@@ -169,8 +170,20 @@ def regions(node: Node, replacement: Replacement, made: Sequence[Node]) -> tuple
     frontier = [v for v in free if v not in inside]
     kept = producers([v for v in free if v in inside], frontier, within=frozenset(old_nodes))
     before = extract(old_nodes, frontier, node.results)
+    _respell(before, replacement.constants)
     after = extract([*kept, *(n for n in new_nodes if n not in kept)], frontier, replacement.values)
     return before, after, frontier
+
+
+def _respell(graph: Graph, constants: Mapping[Constant, Constant]) -> None:
+    """Write constants as the rule reads them. Raises VerifyError where that is another number of the dtype."""
+    for written, read in constants.items():
+        numpy = written.dtype.numpy
+        if written.dtype != read.dtype or numpy.type(written.value) != numpy.type(read.value):
+            raise VerifyError(f"{written.value} and {read.value} are two numbers of {written.dtype}")
+    for node in graph:
+        if isinstance(node.op, Constant) and node.op in constants:
+            node.op = constants[node.op]
 
 
 def _constants(values: Sequence[Value]) -> list[Node]:

@@ -7,11 +7,12 @@ from dragoman.passes.deduplicate import deduplicate
 from dragoman.passes.eliminate_dead import eliminate_dead
 from dragoman.passes.fold_constants import fold_constants, fold_scalars
 from dragoman.passes.manager import Context, Pass
-from dragoman.passes.recognition.recogniser import recognise_with, recognisers
+from dragoman.passes.recognition.recogniser import by_level, recognisers
 from dragoman.passes.rewrite import RULES, Rule, rules_in
-from dragoman.passes.rules import arithmetic, batch_norm, movement
+from dragoman.passes.rules import arithmetic, attention, batch_norm, movement
 
 CANONICAL: tuple[Rule, ...] = rules_in(movement, arithmetic)
+MASKS: tuple[Rule, ...] = rules_in(attention)
 AFFINE: tuple[Rule, ...] = rules_in(batch_norm)
 
 
@@ -27,7 +28,9 @@ def canonicalise(graph: Graph, context: Context) -> int:
 
 def recognise(graph: Graph, context: Context) -> int:
     """Composite ops that were spelled out."""
-    return recognise_with(graph, context, recognisers())
+    # A softmax shows what is added to its scores, and that shows the attention around it.
+    levels = [(*level, *MASKS) for level in by_level(recognisers())]
+    return sum(context.rewrite(graph, level, backwards=True) for level in levels)
 
 
 def fold_batch_norm(graph: Graph, context: Context) -> int:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ from dragoman.ir.builder import Builder
 from dragoman.ir.errors import TypeRuleError
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.op import REGISTRY, Op, Sample
+from dragoman.ir.ops.constant import Constant
 from dragoman.ir.provenance import union
 from dragoman.ir.samples import operand_types, random_operands
 from dragoman.ir.types import same_type
@@ -36,10 +37,15 @@ from dragoman.passes.pattern import Match, Matcher, NearMiss, Traced, trace_patt
 
 @dataclass(frozen=True)
 class Replacement:
-    """What a rule puts in place of a node's results, and the nodes it looked at, root first."""
+    """What a rule puts in place of a node's results, and the nodes it looked at, root first.
+
+    `constants` are those of the graph that the rule took for another spelling of the same number of their dtype
+    (0.79788456 in f32 for √(2/π)), with that spelling: they are compared as numbers of the dtype, not as written.
+    """
 
     values: tuple[Value, ...]
     matched: tuple[Node, ...]
+    constants: Mapping[Constant, Constant] = field(default_factory=dict)
 
 
 class Rule(Protocol):

@@ -120,7 +120,14 @@ class Attention(Op, name="attention", exact_field=False):
         scores = b.mul(b.matmul(query, turned), self._factor(b, query))
         return self._attended(b, scores, query, value, mask)
 
-    spellings = (scaled_scores,)
+    def divided_scores(self, b: Builder, query: Value, key: Value, value: Value, mask: Value | None = None) -> Value:
+        """The same with the product divided by √d, or by the inverse of the scale."""
+        turned = _turned(b, _repeat_heads(b, key, query.type.shape[-3]))
+        depth = query.type.shape[-1]
+        factor = math.sqrt(depth) if self.scale is None and isinstance(depth, int) else 1.0 / (self.scale or 1.0)
+        return self._attended(b, b.div(b.matmul(query, turned), factor), query, value, mask)
+
+    spellings = (scaled_scores, divided_scores)
 
     def _factor(self, b: Builder, query: Value) -> Value:
         dtype, depth = query.type.dtype, query.type.shape[-1]
@@ -317,6 +324,20 @@ class RotaryEmbedding(Op, name="rotary_embedding"):
             if wide and angles.dtype == x.dtype and _fits_into(angles.shape[:-1], x.shape[:-1]):
                 for interleaved in (False, True):
                     yield guess(x, angles, angles, interleaved=interleaved)
+
+    def strided(self, b: Builder, x: Value, cos: Value, sin: Value) -> Value:
+        """Pairs taken apart by slices of step 2, and stacked; halves as in the decomposition."""
+        if not self.interleaved:
+            return self.decompose(b, x, cos, sin)
+        axis, depth = x.type.rank - 1, x.type.shape[-1]
+        if not same(cos.type.shape[-1], depth):
+            cos, sin = self._join(b, cos, cos), self._join(b, sin, sin)
+        ends = {"axes": (axis,), "stops": (depth,), "steps": (2,)}
+        first, second = (b.slice(x, starts=(start,), **ends) for start in (0, 1))
+        turned = b.reshape(b.stack(b.neg(second), first, axis=axis + 1), shape=x.type.shape)
+        return b.add(b.mul(x, cos), b.mul(turned, sin))
+
+    spellings = (strided,)
 
     def _split(self, b: Builder, x: Value, half: Dim) -> tuple[Value, Value]:
         axis, depth = x.type.rank - 1, x.type.shape[-1]

@@ -90,12 +90,12 @@ class Linear(Op, name="linear"):
 
     @classmethod
     def guesses(cls, root: Node) -> Iterable[Guess]:
-        """A product with a weight: turning it costs nothing when the model runs."""
+        """A product with a turned weight: that is how it is stored. One stored the other way stays a product."""
         for node in upstream(root, 2):
             if node.op.name != "matmul":
                 continue
             x, weight = (v for v in node.operands if v is not None)
-            if weight.type.rank == 2 and _is_weight(weight):
+            if weight.type.rank == 2 and weight.producer is not None and _is_weight(weight):
                 turned = weight.type.with_shape(weight.type.shape[::-1])
                 bias = (root.results[0].type.with_shape(turned.shape[:1]),) if node is not root else ()
                 yield guess(x.type, turned, *bias)

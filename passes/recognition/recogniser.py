@@ -19,12 +19,12 @@ from dragoman.ir.samples import operand_types, random_operands
 from dragoman.ir.weights import ArrayWeight
 from dragoman.passes.deduplicate import deduplicate
 from dragoman.passes.eliminate_dead import eliminate_dead
-from dragoman.passes.fold_constants import fold_constants
+from dragoman.passes.fold_constants import fold_scalars
 from dragoman.passes.manager import Context
 from dragoman.passes.pattern import NearMiss
 from dragoman.passes.recognition.skeleton import Skeleton, build
 from dragoman.passes.recognition.unify import Found, Unifier
-from dragoman.passes.rewrite import Replacement, Rule, apply_rules, rules_in
+from dragoman.passes.rewrite import Replacement, Rule, rules_in
 from dragoman.passes.rules import arithmetic, movement
 
 _MOST_SKELETONS = 4096  # kept per op
@@ -104,7 +104,7 @@ class Recogniser:
         skeleton, found = match
         operands = [None if v is None else found.operands[v].build(builder) for v in skeleton.leaves]
         result = builder.one(make(self.op, skeleton.attributes(found.attributes)), *operands)
-        return Replacement((result,), found.nodes)
+        return Replacement((result,), found.nodes, found.constants)
 
     def near_miss(self, node: Node) -> NearMiss | None:
         """The deepest point that any spelling reached at this node; None where one is found."""
@@ -113,7 +113,11 @@ class Recogniser:
 
     def sample_graphs(self) -> Iterable[Graph]:
         """Spelled-out samples in which it fires."""
-        return [g for g in self._spelled_samples(self.op.samples()) if (root := g.outputs[0].producer) and self._search(root)[0]]
+        return [
+            g
+            for g in self._spelled_samples(self.op.samples())
+            if (root := g.outputs[0].producer) and self._search(root)[0]
+        ]
 
     # ---- searching ------------------------------------------------------------------------------------
 
@@ -207,7 +211,7 @@ def tidy(graph: Graph) -> None:
     """Fold, share and canonicalise, unchecked."""
     context = Context()
     for _ in range(_ROUNDS):
-        changes = fold_constants(graph, context) + deduplicate(graph, context)
+        changes = fold_scalars(graph, context) + deduplicate(graph, context)
         if not changes + context.rewrite(graph, _CANONICAL):
             break
     eliminate_dead(graph, context)

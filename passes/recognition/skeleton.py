@@ -1,7 +1,7 @@
 """What an op looks like spelled out at given types: its decomposition traced, and brought to the form of graphs.
 
-Float attributes that a guess leaves free (an epsilon, a scale) are traced at two arbitrary numbers: what differs between
-the two traces depends on them, and tells how.
+Float attributes that a guess leaves free (an epsilon, a scale) are traced at two arbitrary numbers: what differs
+between the two traces depends on them, and tells how.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Comparing a skeleton with a graph, from its last node upwards.
 
-Both orders of commutative operands are tried. Where the skeleton moves an operand (a transposed weight, a scale reshaped
+Both orders of commutative operands are tried. Where the skeleton moves an operand (a transposed key, a scale reshaped
 to broadcast), any value of the moved type will do: the operand is that value moved back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,8 @@ class Found:
     operands: Mapping[Value, Moved]
     attributes: Mapping[str, float]
     nodes: tuple[Node, ...]
-    inner: frozenset[Node]  # those that will be computed by the op, and by nothing else
+    inner: frozenset[Node]  # those that the op will compute, without its last and what depends on no operand
+    constants: Mapping[Constant, Constant]  # of the graph, to those of the op: the same numbers of their dtype
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,22 @@ class _State:
     leaves: Mapping[Value, Moved] = field(default_factory=dict)
     attributes: Mapping[str, float] = field(default_factory=dict)
     nodes: Mapping[Node, Node] = field(default_factory=dict)  # of the skeleton, to those of the graph
+    constants: Mapping[Constant, Constant] = field(default_factory=dict)
 
     def node(self, wanted: Node, actual: Node) -> _State:
-        return _State(self.values, self.leaves, self.attributes, {**self.nodes, wanted: actual})
+        return replace(self, nodes={**self.nodes, wanted: actual})
 
     def value(self, wanted: Value, actual: Value) -> _State:
-        return _State({**self.values, wanted: actual}, self.leaves, self.attributes, self.nodes)
+        return replace(self, values={**self.values, wanted: actual})
 
     def leaf(self, wanted: Value, moved: Moved) -> _State:
-        return _State(self.values, {**self.leaves, wanted: moved}, self.attributes, self.nodes)
+        return replace(self, leaves={**self.leaves, wanted: moved})
 
     def attribute(self, name: str, number: float) -> _State:
-        return _State(self.values, self.leaves, {**self.attributes, name: number}, self.nodes)
+        return replace(self, attributes={**self.attributes, name: number})
+
+    def constant(self, actual: Constant, wanted: Constant) -> _State:
+        return replace(self, constants={**self.constants, actual: wanted})
 
 
 _Pair = tuple[Value, Value, Node]
@@ -89,7 +94,7 @@ class Unifier:
             return None
         covered = tuple(dict.fromkeys(found.nodes.values()))
         inner = frozenset(n for w, n in found.nodes.items() if w not in self._skeleton.fixed) - {root}
-        return Found(found.leaves, found.attributes, covered, inner)
+        return Found(found.leaves, found.attributes, covered, inner, found.constants)
 
     def _fail(self, state: _State, node: Node | None, reason: str) -> None:
         if len(state.nodes) > self.miss.depth:
@@ -165,6 +170,8 @@ class Unifier:
             needed = node.op.value  # type: ignore[attr-defined]
             if not rounded_equal(needed, number, actual):
                 return self._fail(state, user, f"the constant is {number} where {needed} is needed")
+            if needed != number and isinstance(actual.op, Constant):
+                state = state.constant(actual.op, node.op)
         elif origin.inverse is not None and not isinstance(number, complex):
             return (yield from self._bind(origin.name, origin.inverse, number, user, state))
         yield [], state
