@@ -179,12 +179,13 @@ class Attention(Op, name="attention", exact_field=False):
         masks = _masks(scores, product)
         softcaps: list[dict[str, Any]] = [{"softcap": 0.0}] if "tanh" not in names else [{}]
         scales: list[dict[str, Any]] = [{}, {"scale": None}, {"scale": 1.0}]
-        for own in dict.fromkeys((lead[-1], *_narrower(product, root))):
+        # What says more comes first: a mask may be any value, the causal one among them.
+        for own in dict.fromkeys((*_narrower(product, root), lead[-1])):
             key = query.type.with_shape((*lead[:-1], own, extent, depth))
             shared = value.type.with_shape((*value.type.shape[:-3], own, *value.type.shape[-2:]))
-            for mask in (*masks, None):
+            for mask in (None, *masks):
                 # A causal mask is compared out of positions, or was folded into what looks like a mask.
-                causals = (False, True) if "greater_equal" in names or (masks and mask is None) else (False,)
+                causals = (True, False) if "greater_equal" in names or (masks and mask is None) else (False,)
                 empties = ("zero",) if mask is None or "isinf" in names else ("nan",)
                 for causal, empty, softcap, scale in itertools.product(causals, empties, softcaps, scales):
                     yield guess(query.type, key, shared, mask, causal=causal, empty_rows=empty, **softcap, **scale)

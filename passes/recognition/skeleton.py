@@ -23,6 +23,8 @@ Prepare = Callable[[Graph], None]
 _REAL = (0.3713940271, 0.5347118263, 0.0172963871)
 _WHOLE = (83.0, 107.0, 5.0)
 
+_LEAST = 2  # nodes that make a form of an op's own
+
 _INVERSES: tuple[Callable[[float], float], ...] = (
     lambda c: c,
     lambda c: -c,
@@ -108,8 +110,15 @@ def _traced(
         graph = trace(spelled, *types)
     except (DragomanError, ArithmeticError, ValueError):
         return None  # a guess that fits nothing
+    written = _applications(graph)
     prepare(graph)
-    return graph if len(graph.outputs) == 1 else None
+    if len(graph.outputs) != 1 or _applications(graph) < min(written, _LEAST):
+        return None  # at this setting it is another op: celu with alpha=1 is elu
+    return graph
+
+
+def _applications(graph: Graph) -> int:
+    return sum(node.op.name != "constant" for node in graph)
 
 
 def _compare(

@@ -199,6 +199,10 @@ class Unifier:
         if found is None:
             kind = "a weight" if actual.weight is not None else "an input"
             return self._fail(state, user, f"{node.op.name} is needed, found {kind}")
+        if _reshapes(node) and _reshapes(found):
+            if same_type(wanted.type, actual.type) and node.operands[0] is not None and found.operands[0] is not None:
+                yield [(node.operands[0], found.operands[0], found)], state.node(node, found)
+            return None
         if type(found.op) is not type(node.op):
             return self._fail(state, user, f"{node.op.name} is needed, found {found.op.name}")
         if wanted.index != actual.index:
@@ -239,6 +243,11 @@ class Unifier:
         return sorted(pairs, key=lambda pair: pair[0].producer is None)
 
 
+def _reshapes(node: Node) -> bool:
+    """Whether it only writes the shape anew: three ops, one meaning where the result types are equal."""
+    return node.op.name in ("reshape", "squeeze", "unsqueeze")
+
+
 def _orders(node: Node) -> Iterator[Sequence[Value | None]]:
     yield node.operands
     if node.op.commutative and len(node.operands) >= 2 and node.operands[0] is not node.operands[1]:
@@ -247,7 +256,8 @@ def _orders(node: Node) -> Iterator[Sequence[Value | None]]:
 
 def _same_attribute(name: str, needed: Any, given: Any, node: Node, found: Node) -> bool:
     if name in ("axis", "axes") and needed is not None and given is not None:
-        rank = max((t.rank for t in found.operand_types if t is not None), default=0) or 1
+        ranks = [t.rank for t in (*found.operand_types, *(r.type for r in found.results)) if t is not None]
+        rank = max(ranks) or 1
         any_order = hasattr(found.op, "keepdims")  # of a reduction
         return _counted(needed, rank, any_order) == _counted(given, rank, any_order)
     if isinstance(needed, tuple) and isinstance(given, tuple):
