@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dragoman.face import Model, Report, Verdict, convert, load, verify
+    from dragoman.face import Model, Report, Verdict, convert, explain, load, verify
 
 __version__ = "0.1.0"
 
-__all__ = ["Model", "Report", "Verdict", "__version__", "convert", "load", "verify"]
+__all__ = ["Model", "Report", "Verdict", "__version__", "convert", "explain", "load", "verify"]
 
 
 def __getattr__(name: str) -> object:

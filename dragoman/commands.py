@@ -128,6 +128,23 @@ def inspect(
 
 
 @app.command()
+def explain(
+    source: Source,
+    rule: Annotated[
+        str | None, typer.Option("--rule", metavar="NAME", help="One rule, or the op it finds, such as attention.")
+    ] = None,
+    inputs: Inputs = None,
+    trust: Trust = False,
+    debug: Debug = False,
+) -> None:
+    """Tell which rules fire in SOURCE and where, and what stopped those that nearly did."""
+    with _shown(debug) as console:
+        from dragoman.explanation import explain as run
+
+        console.page(str(run(source, rule, inputs=inputs or (), trust=trust, progress=console.stage)))
+
+
+@app.command()
 def verify(
     first: Annotated[
         str, typer.Argument(metavar="A|CERT", help="A source; or a certificate, or the .onnx file that has one.")

@@ -114,6 +114,11 @@ class Console:
         if text and inspection.model is not None:
             self._write(f"{inspection.model}\n")
 
+    def page(self, text: str) -> None:
+        """A text as it is."""
+        self._finish()
+        self._print(text)
+
     def _print(self, text: str, style: str | None = None) -> None:
         with self._out.capture() as rendered:
             self._out.print(text, style=style, highlight=False, markup=False, emoji=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dragoman.conversion import Report, convert
+from dragoman.explanation import Explanation, explain
 from dragoman.inspection import Inspection, inspect
 from dragoman.ir.equivalence import Comparison, Verdict, compare
 from dragoman.ir.errors import UsageError
@@ -14,7 +15,20 @@ from dragoman.ir.runner import GraphRunner, Runner
 from dragoman.model import Model, load
 from dragoman.stages import Progress, silent
 
-__all__ = ["Comparison", "Inspection", "Model", "Report", "Verdict", "convert", "inspect", "load", "replay", "verify"]
+__all__ = [
+    "Comparison",
+    "Explanation",
+    "Inspection",
+    "Model",
+    "Report",
+    "Verdict",
+    "convert",
+    "explain",
+    "inspect",
+    "load",
+    "replay",
+    "verify",
+]
 
 
 def verify(

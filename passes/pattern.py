@@ -148,11 +148,15 @@ class Match:
 
 @dataclass
 class NearMiss:
-    """The deepest point that a failing match reached: how many ops matched, at which node it stopped and why."""
+    """The deepest point that a failing match reached: how many ops matched, at which node it stopped and why.
+
+    `of` is how many there are to match; 0 where that is not known.
+    """
 
     depth: int
     node: Node | None
     reason: str
+    of: int = 0
 
 
 class Matcher:
@@ -169,7 +173,7 @@ class Matcher:
 
     def _fail(self, found: Match, node: Node | None, reason: str) -> None:
         if len(found.nodes) > self.miss.depth:
-            self.miss = NearMiss(len(found.nodes), node, reason)
+            self.miss = NearMiss(len(found.nodes), node, reason, self.pattern.nodes)
 
     def _application(self, pattern: Application, node: Node, found: Match) -> Iterator[Match]:
         if type(node.op) is not pattern.op:

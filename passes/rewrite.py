@@ -109,7 +109,7 @@ class PatternRule:
         if found is None:
             return self._matcher.miss
         reason = self._declines(found)
-        return NearMiss(len(found.nodes), node, reason) if reason else None
+        return NearMiss(len(found.nodes), node, reason, self.traced.root.nodes) if reason else None
 
     def _declines(self, found: Match) -> str | None:
         if self.single_use:

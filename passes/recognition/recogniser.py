@@ -106,9 +106,12 @@ class Recogniser:
         result = builder.one(make(self.op, skeleton.attributes(found.attributes)), *operands)
         return Replacement((result,), found.nodes, found.constants)
 
-    def near_miss(self, node: Node) -> NearMiss | None:
-        """The deepest point that any spelling reached at this node; None where one is found."""
-        match, miss = self._search(node)
+    def near_miss(self, node: Node, *, thorough: bool = False) -> NearMiss | None:
+        """The deepest point that any spelling reached at this node; None where one is found.
+
+        `thorough` compares also where a look at the neighbours shows that it cannot be.
+        """
+        match, miss = self._search(node, thorough=thorough)
         return None if match else miss
 
     def sample_graphs(self) -> Iterable[Graph]:
@@ -121,9 +124,9 @@ class Recogniser:
 
     # ---- searching ------------------------------------------------------------------------------------
 
-    def _search(self, node: Node) -> tuple[Match | None, NearMiss]:
+    def _search(self, node: Node, *, thorough: bool = False) -> tuple[Match | None, NearMiss]:
         nearest = NearMiss(-1, node, "")
-        if len(node.results) != 1 or not self._may_end(node):
+        if len(node.results) != 1 or not (thorough or self._may_end(node)):
             return None, nearest
         for guess in self.op.guesses(node):
             for index in range(len(spellings_of(self.op))):
@@ -151,10 +154,10 @@ class Recogniser:
             return self._again(skeleton, found, node)
         lacking = [n for n in skeleton.unbound if n not in found.attributes]
         if lacking:
-            return None, NearMiss(len(found.nodes), node, f"nothing tells what {lacking[0]} is")
+            return None, NearMiss(len(found.nodes), node, f"nothing tells what {lacking[0]} is", len(found.nodes))
         outside = _used_outside(found)
         if outside is not None:
-            return None, NearMiss(len(found.nodes), node, outside)
+            return None, NearMiss(len(found.nodes), node, outside, len(found.nodes))
         return (skeleton, found), unifier.miss
 
     def _again(self, skeleton: Skeleton, found: Found, node: Node) -> tuple[Match | None, NearMiss]:
@@ -167,7 +170,9 @@ class Recogniser:
                 again, miss = self._found(exact, node)
                 if again is not None:
                     return again, miss
-        return None, NearMiss(len(found.nodes), node, "a constant does not agree with the attributes found elsewhere")
+        return None, NearMiss(
+            len(found.nodes), node, "a constant does not agree with the attributes found elsewhere", len(found.nodes)
+        )
 
     def _skeleton(self, index: int, guess: Guess) -> Skeleton | None:
         key = index, guess

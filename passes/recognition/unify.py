@@ -81,11 +81,12 @@ class Unifier:
 
     def __init__(self, skeleton: Skeleton) -> None:
         self._skeleton = skeleton
-        self.miss = NearMiss(-1, None, "")
+        self._size = sum(node.op.name != "constant" for node in skeleton.graph)
+        self.miss = NearMiss(-1, None, "", self._size)
 
     def unify(self, root: Node) -> Found | None:
         """The first way in which the skeleton ends at this node, or None."""
-        self.miss = NearMiss(-1, root, "")
+        self.miss = NearMiss(-1, root, "", self._size)
         wanted, actual = self._skeleton.graph.outputs[0], root.results[0]
         if not same_type(wanted.type, actual.type):
             return self._fail(_State(), root, f"the result is {actual.type} where {wanted.type} is needed")
@@ -98,7 +99,7 @@ class Unifier:
 
     def _fail(self, state: _State, node: Node | None, reason: str) -> None:
         if len(state.nodes) > self.miss.depth:
-            self.miss = NearMiss(len(state.nodes), node, reason)
+            self.miss = NearMiss(len(state.nodes), node, reason, self._size)
 
     def _all(self, todo: Sequence[_Pair], state: _State) -> Iterator[_State]:
         if not todo:
@@ -204,7 +205,7 @@ class Unifier:
                 yield [(node.operands[0], found.operands[0], found)], state.node(node, found)
             return None
         if type(found.op) is not type(node.op):
-            return self._fail(state, user, f"{node.op.name} is needed, found {found.op.name}")
+            return self._fail(state, found, f"{node.op.name} is needed, found {found.op.name}")
         if wanted.index != actual.index:
             return self._fail(state, found, f"result {wanted.index} is needed, found result {actual.index}")
         if node in state.nodes and state.nodes[node] is not found:

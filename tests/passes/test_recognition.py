@@ -217,7 +217,7 @@ def test_one_hot_and_pixel_shuffle() -> None:
         return b.cast(b.equal(places, b.reshape(b.iota(size=10), shape=(1, 1, 10))), dtype=F32)
 
     def shuffle(b: Builder, x: Value) -> Value:
-        n, c, h, w = x.type.shape
+        n, _, h, w = x.type.shape
         apart = b.transpose(b.reshape(x, shape=(n, 2, 3, 3, h, w)), perm=(0, 1, 4, 2, 5, 3))
         return b.reshape(apart, shape=(n, 2, h * 3, w * 3))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import pytest
 
 from dragoman.ir.graph import Graph
@@ -52,3 +55,9 @@ def test_all_rules_together_reach_a_fixed_point_on_every_sample() -> None:
             apply_rules(graph, list(RULES.values()))
             again = apply_rules(graph, list(RULES.values()))
             assert again.total == 0, f"{rule.name}: {again.fired}"
+
+
+def test_the_page_of_rules_says_what_the_rules_are() -> None:
+    root = Path(__file__).resolve().parents[2]
+    written = runpy.run_path(str(root / "scripts" / "write_rules_page.py"))["page"]()
+    assert (root / "docs" / "rules.md").read_text(encoding="utf-8") == written, "run scripts/write_rules_page.py"

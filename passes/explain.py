@@ -1,0 +1,140 @@
+"""Which rules fired where, and what stopped those that nearly did.
+
+A near miss is the node at which the comparison of a rule with the graph stopped after most of it had matched. Misses
+that read alike are counted together.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dragoman.ir.errors import UsageError
+from dragoman.ir.graph import Graph, Node
+from dragoman.ir.provenance import Provenance
+from dragoman.passes.manager import Context, graphs_within, run_passes
+from dragoman.passes.pattern import NearMiss
+from dragoman.passes.pipelines import OPTIMISE, all_rules, recognise
+from dragoman.passes.recognition.recogniser import Recogniser, recognisers
+from dragoman.passes.rewrite import PatternRule, Replacement, Rule
+
+_NEAR = 0.5  # of the nodes of a rule that match before it counts as a near miss
+_LEAST = 2
+_PREFIX = "recognise_"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the source: the module path and the line, as far as they are known."""
+
+    module: str
+    line: str
+
+    def __str__(self) -> str:
+        return "  ".join(part for part in (self.module, self.line) if part) or "no place in the source is known"
+
+
+@dataclass
+class Miss:
+    """Why a rule stopped, wherever it did for the same reason."""
+
+    op: str  # the op it stopped at
+    reason: str
+    depth: int
+    of: int
+    places: list[Place] = field(default_factory=list)
+
+
+@dataclass
+class RuleStory:
+    """One rule: its diagram, where it fired, and its near misses, nearest first."""
+
+    name: str
+    diagram: str
+    fired: list[Place] = field(default_factory=list)
+    misses: list[Miss] = field(default_factory=list)
+
+
+def explain(graph: Graph, rule: str | None = None) -> list[RuleStory]:
+    """Optimise the graph in place, and tell what each rule did; only `rule` if one is named.
+
+    A named rule gets its nearest misses however far they are. Raises UsageError for a name that no rule has.
+    """
+    chosen = _chosen(rule)
+    stories = {r.name: RuleStory(r.name, r.diagram) for r in chosen}
+
+    def note(rule: Rule, node: Node, replacement: Replacement, made: Sequence[Node]) -> bool:
+        if rule.name in stories:
+            stories[rule.name].fired.append(_place(node.provenance))
+        return True
+
+    context = Context(check=note)
+    found = {r.op.name: r for r in recognisers()}
+    for each in OPTIMISE:
+        run_passes(graph, (each,), context)
+        if each is recognise:
+            _note_misses(graph, [r for r in chosen if r.name in {f.name for f in found.values()}], stories, rule)
+    _note_misses(graph, [r for r in chosen if isinstance(r, PatternRule)], stories, rule)
+    return [s for s in stories.values() if rule or s.fired or s.misses]
+
+
+def known_rule(name: str) -> str:
+    """The full name of the rule that is meant: its own, or that of the op it finds. Raises UsageError."""
+    return _chosen(name)[0].name
+
+
+def _chosen(name: str | None) -> list[Rule]:
+    rules = {r.name: r for r in all_rules()}
+    if name is None:
+        return list(rules.values())
+    for candidate in (name, _PREFIX + name, _PREFIX + name.removeprefix("fuse_")):
+        if candidate in rules:
+            return [rules[candidate]]
+    near = difflib.get_close_matches(name, [*rules, *(r.removeprefix(_PREFIX) for r in rules)], 3, 0.5)
+    raise UsageError(
+        f"no rule is named {name!r}; " + (f"did you mean {' or '.join(near)}?" if near else "see docs/rules.md")
+    )
+
+
+def _note_misses(graph: Graph, rules: Iterable[Rule], stories: dict[str, RuleStory], named: str | None) -> None:
+    by_root: dict[Any, list[Rule]] = {}
+    for rule in rules:
+        for root in rule.roots:
+            by_root.setdefault(root, []).append(rule)
+    found: dict[tuple[str, str, str], Miss] = {}
+    for each in graphs_within(graph):
+        for node in each:
+            for rule in by_root.get(type(node.op), ()):
+                miss = _miss(rule, node, thorough=named is not None)
+                if miss is not None and miss.reason and (named or _is_near(miss)):
+                    _add(found, rule, miss, node)
+    for (name, _, _), miss in found.items():
+        stories[name].misses.append(miss)
+    for story in stories.values():
+        story.misses.sort(key=lambda m: (-m.depth / max(m.of, 1), -m.depth))
+
+
+def _miss(rule: Rule, node: Node, *, thorough: bool) -> NearMiss | None:
+    if isinstance(rule, Recogniser):
+        return rule.near_miss(node, thorough=thorough)
+    return rule.near_miss(node) if isinstance(rule, PatternRule) else None
+
+
+def _is_near(miss: NearMiss) -> bool:
+    return miss.depth >= _LEAST and miss.depth >= _NEAR * miss.of
+
+
+def _add(found: dict[tuple[str, str, str], Miss], rule: Rule, miss: NearMiss, root: Node) -> None:
+    node = miss.node or root
+    key = rule.name, node.op.name, miss.reason
+    if key not in found:
+        found[key] = Miss(node.op.name, miss.reason, max(miss.depth, 0), miss.of)
+    place = _place(node.provenance if str(node.provenance) else root.provenance)
+    if place not in found[key].places:
+        found[key].places.append(place)
+
+
+def _place(provenance: Provenance) -> Place:
+    return Place(provenance.module, provenance.line)
