@@ -19,7 +19,7 @@ import onnx
 from dragoman.backends.onnx import types
 from dragoman.backends.onnx.emitter import Emission, emit
 from dragoman.backends.onnx.wire import Placement, head
-from dragoman.ir.errors import UsageError
+from dragoman.ir.errors import Malformed, UsageError
 from dragoman.ir.graph import Graph, Value
 from dragoman.ir.types import BF16, F8E4M3FN, F8E5M2, I4, U4, DType
 from dragoman.ir.weights import Array, Weight, pack_nibbles, unpack_nibbles
@@ -135,6 +135,8 @@ class Session:
         try:
             return ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
         except Exception as error:
+            if isinstance(model, Path) and type(error).__name__ in _BROKEN:
+                raise Malformed(f"{model} is no valid ONNX model; write or fetch it again: {error}") from error
             raise UsageError(f"ONNX Runtime does not take the model: {error}") from error
 
     def _lend(self, options: Any, emission: Emission) -> None:
@@ -159,6 +161,9 @@ class Session:
         except Exception as error:
             raise UsageError(f"ONNX Runtime failed: {error}") from error
         return [_array(r) for r in results]
+
+
+_BROKEN = ("InvalidProtobuf", "InvalidGraph", "InvalidArgument")  # errors of ONNX Runtime that a damaged file gives
 
 
 def _is_lent(weight: Weight) -> bool:

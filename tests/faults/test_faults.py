@@ -14,6 +14,7 @@ from tests.faults.form_faults import form_trials
 from tests.faults.graph_faults import all_graph_faults
 from tests.faults.importer_faults import L, R, V, importer_trials, verified
 from tests.faults.mutants import Outcome, trial
+from tests.faults.recognition_faults import recognition_trials
 from tests.faults.rule_faults import rule_trials
 
 Trial = Callable[[], Outcome]
@@ -24,6 +25,7 @@ def _trials() -> Iterator[tuple[str, Trial]]:
         yield fault.name, lambda fault=fault: trial(fault)
     yield from form_trials()
     yield from rule_trials()
+    yield from recognition_trials()
     yield from emitter_trials()
     yield from importer_trials()
 
@@ -72,4 +74,4 @@ def test_a_model_imported_without_a_fault_is_verified(model: Callable[[], object
 
 
 def test_there_are_as_many_faults_as_promised() -> None:
-    assert len(TRIALS) >= 60
+    assert len(TRIALS) >= 200

@@ -13,7 +13,7 @@ import pytest
 
 from dragoman.backends.onnx import Session, emit, save, to_model_proto
 from dragoman.ir.builder import Builder, trace
-from dragoman.ir.errors import UsageError
+from dragoman.ir.errors import Malformed, UsageError
 from dragoman.ir.graph import Graph
 from dragoman.ir.runner import Named, Probing, Runner
 from dragoman.ir.samples import random_array
@@ -99,7 +99,7 @@ def test_double_precision_and_wrong_inputs_are_refused() -> None:
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"hello")
-    with pytest.raises(UsageError, match="does not take the model"):
+    with pytest.raises(Malformed, match="no valid ONNX model"):
         Session(tmp_path / "m.onnx")
 
 
