@@ -62,7 +62,9 @@ class Noisy(Interpreter):
             shapes = [() if x is None else tuple(x.shape) for x in operands]
             steps = _steps(node, shapes, self.symbols) if summed(node, shapes) > 1 else None
             if steps is not None:
-                return tuple(self.within(steps).run([x for x in operands if x is not None]))
+                inner = self.within(steps)
+                inner._slack = 1.0  # each rounding is there: none stands for others
+                return tuple(inner.run([x for x in operands if x is not None]))
             slack = max(slack, summation_units(node, shapes))
         size = self._unit * slack
         left = _left_alone(node, operands)
