@@ -6,7 +6,7 @@ brought to the same shape as graphs are, so that it names what will have been fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -28,6 +28,8 @@ from dragoman.passes.rewrite import Replacement, Rule, rules_in
 from dragoman.passes.rules import arithmetic, movement
 
 _MOST_SKELETONS = 4096  # kept per op
+_STEPS = 3  # back from where an op may end, to see whether what it needs is there
+_HOPS = 16  # through what moves, in one of those steps
 _ROUNDS = 3  # of tidying: what one pass leaves, another may take
 _SHARED = 3  # of so many nodes one may have other users, and be computed twice
 _CANONICAL = rules_in(movement, arithmetic)
@@ -72,6 +74,7 @@ class Recogniser:
     why_inexact: str = field(init=False)
     _skeletons: dict[tuple[int, Guess], Skeleton | None] = field(default_factory=dict)
     _signatures: tuple[Signature, ...] | None = None
+    _common: dict[type[Op], frozenset[type[Op]]] = field(default_factory=dict)  # of all forms with one end
 
     def __post_init__(self) -> None:
         self.name = f"recognise_{self.op.name}"
@@ -92,7 +95,9 @@ class Recogniser:
             for graph in self._spelled_samples(_telling(self.op)):
                 root = graph.outputs[0].producer
                 if root is not None and root.op.name != self.op.name:
-                    found[type(root.op), _before(root)] = None
+                    found[type(root.op), _before(root, 1)] = None
+                    around = _before(root, _STEPS)
+                    self._common[type(root.op)] = self._common.get(type(root.op), around) & around
             self._signatures = tuple(_least(list(found)))
         return self._signatures
 
@@ -141,8 +146,12 @@ class Recogniser:
         return None, nearest
 
     def _may_end(self, node: Node) -> bool:
-        before = _before(node)
-        return any(root is type(node.op) and needed <= before for root, needed in self.signatures)
+        """Whether the neighbours leave it possible: a quick look, since nearly all nodes end nothing."""
+        before = _before(node, 1)
+        if not any(root is type(node.op) and needed <= before for root, needed in self.signatures):
+            return False
+        common = self._common[type(node.op)]
+        return common <= before or common <= _before(node, _STEPS)
 
     def _found(self, skeleton: Skeleton, node: Node) -> tuple[Match | None, NearMiss]:
         """A match with every free attribute bound, and nothing inside it needed elsewhere."""
@@ -227,12 +236,28 @@ def recognise_with(graph: Graph, context: Context, chosen: Sequence[Recogniser])
     return sum(context.rewrite(graph, level, backwards=True) for level in by_level(chosen))
 
 
-def _before(node: Node) -> frozenset[type[Op]]:
-    return frozenset(
-        type(v.producer.op)
-        for v in node.operands
-        if v is not None and v.producer is not None and v.producer.op.name != "constant" and not v.producer.op.movement
-    )
+def _before(node: Node, steps: int) -> frozenset[type[Op]]:
+    """The ops that a node is computed from, so many steps back; what moves is no step, constants are left out."""
+    found: set[type[Op]] = set()
+    layer = [node]
+    for _ in range(steps):
+        layer = [p for n in layer for p in _computed_from(n)]
+        found.update(type(p.op) for p in layer)
+    return frozenset(found)
+
+
+def _computed_from(node: Node) -> Iterator[Node]:
+    work = [v.producer for v in node.operands if v is not None]
+    for _ in range(_HOPS):
+        if not work:
+            return
+        producer = work.pop()
+        if producer is None or producer.op.name == "constant":
+            continue
+        if producer.op.movement:
+            work.extend(v.producer for v in producer.operands if v is not None)
+        else:
+            yield producer
 
 
 def _least(signatures: list[Signature]) -> list[Signature]:

@@ -7,7 +7,7 @@ to broadcast), any value of the moved type will do: the operand is that value mo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class Found:
     constants: Mapping[Constant, Constant]  # of the graph, to those of the op: the same numbers of their dtype
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _State:
     values: Mapping[Value, Value] = field(default_factory=dict)
     leaves: Mapping[Value, Moved] = field(default_factory=dict)
@@ -58,19 +58,19 @@ class _State:
     constants: Mapping[Constant, Constant] = field(default_factory=dict)
 
     def node(self, wanted: Node, actual: Node) -> _State:
-        return replace(self, nodes={**self.nodes, wanted: actual})
+        return _State(self.values, self.leaves, self.attributes, {**self.nodes, wanted: actual}, self.constants)
 
     def value(self, wanted: Value, actual: Value) -> _State:
-        return replace(self, values={**self.values, wanted: actual})
+        return _State({**self.values, wanted: actual}, self.leaves, self.attributes, self.nodes, self.constants)
 
     def leaf(self, wanted: Value, moved: Moved) -> _State:
-        return replace(self, leaves={**self.leaves, wanted: moved})
+        return _State(self.values, {**self.leaves, wanted: moved}, self.attributes, self.nodes, self.constants)
 
     def attribute(self, name: str, number: float) -> _State:
-        return replace(self, attributes={**self.attributes, name: number})
+        return _State(self.values, self.leaves, {**self.attributes, name: number}, self.nodes, self.constants)
 
     def constant(self, actual: Constant, wanted: Constant) -> _State:
-        return replace(self, constants={**self.constants, actual: wanted})
+        return _State(self.values, self.leaves, self.attributes, self.nodes, {**self.constants, actual: wanted})
 
 
 _Pair = tuple[Value, Value, Node]
