@@ -6,13 +6,14 @@ LINT := $(VENV)/.ready-to-lint
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 CONFORMANCE_ARGS ?=
+PROVE_ARGS ?=
 WORKERS ?= auto
 FOLDERS := dragoman ir frontends passes backends kernels tests
 
 export PYTHON
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo test lint types wheel-check zoo bench conformance format clean
+.PHONY: help demo test lint types wheel-check prove zoo bench conformance format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +34,9 @@ types: $(LINT) ## strict types
 
 wheel-check: $(RUN) ## build wheel and sdist, install the wheel, import every module of it
 	@$(VENV)/bin/python scripts/check_wheel.py
+
+prove: $(RUN) ## prove the rewrite rules with z3 and print what was shown of each (PROVE_ARGS="...")
+	@$(VENV)/bin/python scripts/prove_rules.py $(PROVE_ARGS)
 
 zoo: $(RUN) ## carry every model of the zoo to ONNX and verify it there (half an hour on two cores)
 	@$(VENV)/bin/pytest tests/zoo -m "slow or not slow" --numprocesses $(WORKERS) --maxprocesses 2 $(PYTEST_ARGS)

@@ -144,6 +144,10 @@ class Arithmetic:
         """Whether `x` holds real or complex numbers rather than integers, booleans or strings."""
         return dtype_of(np.asarray(x)).is_inexact
 
+    def holds(self, x: Array) -> bool:
+        """Whether `x`, which is no NumPy array, is already in this arithmetic's form."""
+        return self.is_real(x)
+
     # ---- reductions --------------------------------------------------------------------------------
 
     def sum(self, x: Array, axes: Axes = None, keepdims: bool = False) -> Array:

@@ -106,8 +106,8 @@ class Field(Arithmetic):
         """Some through exp, log, erf and sin; the rest are fixed random functions, odd or even as the real ones are."""
         if not isinstance(x, FieldArray):
             return super().special(name, x)
-        if name in _DERIVED:
-            return _DERIVED[name](self, x)
+        if name in DERIVED:
+            return DERIVED[name](self, x)
         if name in ("isnan", "isinf"):
             return np.zeros(x.shape, np.bool_)
         if name in ("floor", "ceil"):
@@ -313,7 +313,7 @@ def _einsum_terms(equation: str, count: int) -> tuple[list[str], str]:
     return terms, result
 
 
-_DERIVED: dict[str, Callable[[Field, FieldArray], FieldArray]] = {
+DERIVED: dict[str, Callable[[Any, Any], Any]] = {
     "expm1": lambda m, x: m.exp(x) - 1,
     "log1p": lambda m, x: m.log(1 + x),
     "erfc": lambda m, x: 1 - m.special("erf", x),
@@ -322,5 +322,6 @@ _DERIVED: dict[str, Callable[[Field, FieldArray], FieldArray]] = {
     "tanh": lambda m, x: 1 - 2 / (m.exp(x + x) + 1),
     "tan": lambda m, x: m.special("sin", x) / m.special("cos", x),
 }
+"""Functions by name that are others put together, over any arithmetic."""
 
 FIELD = Field()

@@ -144,20 +144,30 @@ def _dyadic(numbers: Any) -> tuple[Any, ...]:
 
 @lru_cache(maxsize=4096)
 def _scalar(number: float) -> FieldArray:
-    """A constant as the number it stands for: 0.1 is 1/10, 1.4142135 is √2; others are what f32 makes of them."""
-    if not number.is_integer() and 2.0**-120 < abs(number) < 2.0**120:
-        number = float(np.float32(number))
-    return _noted(FieldArray(_meant(number), number))
+    """A constant as the number it stands for."""
+    fraction, is_root = meant(number)
+    if not is_root:
+        return _noted(FieldArray(_arrays(_ratio(fraction)), _as_f32(number)))
+    roots = (pow(r, (p + 1) // 4, p) for r, p in zip(_ratio(fraction), PRIMES, strict=True))
+    return _noted(FieldArray(_arrays(roots if number > 0 else (-r for r in roots)), _as_f32(number)))
 
 
-def _meant(number: float) -> tuple[Any, ...]:
+def meant(number: float) -> tuple[Fraction, bool]:
+    """The number that a constant stands for, or (True) whose root it is but for the sign.
+
+    0.1 is 1/10, 1.4142135 is √2; others are what f32 makes of them.
+    """
+    number = _as_f32(number)
     fraction, square = _simple_fraction(number), _simple_fraction(number * number)
     if fraction is not None and (square is None or _complexity(fraction) <= _complexity(square)):
-        return _arrays(_ratio(fraction))
-    if square is None:
-        return _dyadic(np.array(number))
-    roots = (pow(r, (p + 1) // 4, p) for r, p in zip(_ratio(square), PRIMES, strict=True))
-    return _arrays(roots if number > 0 else (-r for r in roots))
+        return fraction, False
+    return (square, True) if square is not None else (Fraction(number), False)
+
+
+def _as_f32(number: float) -> float:
+    if number.is_integer() or not 2.0**-120 < abs(number) < 2.0**120:
+        return number
+    return float(np.float32(number))
 
 
 def _complexity(fraction: Fraction) -> int:

@@ -174,7 +174,7 @@ _ACCEPTED: dict[str, set[str]] = {
 
 def _checked(given: Any, value: Value, m: Arithmetic) -> Any:
     """An input as an array that its declared type can take."""
-    if not isinstance(given, np.ndarray) and hasattr(given, "shape") and m.is_real(given):
+    if not isinstance(given, np.ndarray) and hasattr(given, "shape") and m.holds(given):
         return given  # already in the arithmetic's form
     array = np.asarray(given)
     declared, found = value.type.dtype, dtype_of(array)

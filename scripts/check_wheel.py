@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-OPTIONAL = ("equinox", "flax", "jax", "keras", "tensorflow", "tf2onnx", "triton")
+OPTIONAL = ("equinox", "flax", "jax", "keras", "tensorflow", "tf2onnx", "triton", "z3")
 """Frameworks that the environment may lack; a module that needs one then counts as left out."""
 
 IMPORT_ALL = """

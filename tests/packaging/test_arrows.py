@@ -25,7 +25,16 @@ class Reach:
 
 FRAMEWORKS = frozenset(
     {"equinox", "flax", "jax", "jaxlib", "keras", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "tensorflow"}
-    | {"sympy", "tf2onnx", "timm", "torch", "torchvision", "transformers", "triton"}  # sympy: torch.export's sizes
+    | {
+        "sympy",
+        "tf2onnx",
+        "timm",
+        "torch",
+        "torchvision",
+        "transformers",
+        "triton",
+        "z3",
+    }  # sympy: torch.export's sizes
 )
 IR, FRONTENDS = ("dragoman.ir",), ("dragoman.frontends", "dragoman.ir")
 BACKENDS = ("dragoman.backends", "dragoman.ir", "dragoman.passes.legalize", "dragoman.kernels")
@@ -35,6 +44,7 @@ REACHES: dict[str, Reach] = {
     "dragoman": Reach(("dragoman",), when_called=FRAMEWORKS),
     "dragoman.ir": Reach(IR),
     "dragoman.passes": Reach(("dragoman.passes", "dragoman.ir")),
+    "dragoman.passes.smt": Reach(("dragoman.passes", "dragoman.ir"), frozenset({"z3"})),
     "dragoman.kernels": Reach(("dragoman.kernels",), frozenset({"torch", "triton"})),
     "dragoman.frontends": Reach(FRONTENDS),
     "dragoman.frontends.pytorch": Reach(

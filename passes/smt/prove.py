@@ -1,0 +1,174 @@
+"""SMT proof of a rule: on each of its samples and on every small graph like them, before = after for all values.
+
+The rule fires in each instance as it does in a conversion; the region before and the one after are compared by z3. A
+proof is bounded: it holds for the ranks, axes and extents that the result names, for all values of operands and of the
+constants that the rule leaves free. It is one over the real numbers and the integers without bound: rounding, NaN and
+infinities, and integers that wrap are outside of it, as they are outside of proof A.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from dragoman.ir.errors import DragomanError
+from dragoman.ir.graph import Graph, Node, Value
+from dragoman.ir.region import clone
+from dragoman.passes.check import regions
+from dragoman.passes.rewrite import Replacement, Rule, apply_rules
+from dragoman.passes.smt.instances import RANKS, Extents, Instance, attribute_choices, fires, freed
+from dragoman.passes.smt.solve import Answer, Verdict, prove
+
+_LARGEST_WEIGHT = 4096  # bytes of a weight whose values take part if a rule does not hold for arbitrary ones
+_OUTSIDE = "inexpressible"
+
+
+@dataclass
+class RuleProof:
+    """What is known of one rule: the answer, the reason for it, and the bound within which it was proved."""
+
+    rule: str
+    answer: Answer = Answer.UNKNOWN
+    reason: str = ""
+    instances: int = 0
+    searched: int = 0  # of them, how many needed z3's solver beyond its simplifier
+    ranks: set[int] = field(default_factory=set[int])
+    extents: list[str] = field(default_factory=list[str])
+    constants: int = 0  # how many numbers of the program stand for any number
+    outside: dict[str, int] = field(default_factory=dict[str, int])  # instances that have no form here, by reason
+    seconds: float = 0.0
+
+    @property
+    def bound(self) -> str:
+        """The graphs on which it was proved, in words."""
+        if not self.instances:
+            return "-"
+        low, high = min(self.ranks, default=0), max(self.ranks, default=0)
+        parts = [
+            f"{self.instances} graph{'s' * (self.instances > 1)}",
+            f"rank {low}" if low == high else f"ranks {low}..{high}",
+            *dict.fromkeys(self.extents),
+        ]
+        if self.constants:
+            parts.append(f"{self.constants} free constant{'s' * (self.constants > 1)}")
+        if self.outside:
+            parts.append(f"{sum(self.outside.values())} outside ({next(iter(self.outside))})")
+        return ", ".join(parts)
+
+
+def share(proofs: Iterable[RuleProof]) -> float:
+    """The part of the rules that are proved."""
+    answers = [p.answer for p in proofs]
+    return answers.count(Answer.PROVED) / len(answers) if answers else 0.0
+
+
+def prove_rule(rule: Rule, *, most: int = 4, count: int = 96, seconds: float = 60.0, timeout: float = 5.0) -> RuleProof:
+    """Prove a rule on its samples and on graphs like them.
+
+    Extents range over 1..`most` as far as that makes no more than `count` choices for a sample. `seconds` bounds the
+    time for the rule, `timeout` z3's search in one instance; what is left then is not claimed.
+    """
+    started = time.perf_counter()
+    proof = RuleProof(rule.name)
+    graphs = list(rule.sample_graphs())
+    for i, graph in enumerate(graphs):
+        deadline = started + seconds * (i + 1) / len(graphs)
+        run = _Run(rule, proof, most, count, deadline, timeout)
+        run.sample(freed(rule, graph), graph)
+    if proof.answer is Answer.UNKNOWN and not proof.reason:
+        proof.answer = Answer.PROVED if proof.instances else Answer.UNKNOWN
+        proof.reason = "" if proof.instances else next(iter(proof.outside), "out of time")
+    if proof.answer is not Answer.PROVED and rule.why_inexact:
+        proof.answer, proof.reason = Answer.UNKNOWN, f"not equal over the reals: {rule.why_inexact}"
+    proof.seconds = time.perf_counter() - started
+    return proof
+
+
+@dataclass
+class _Run:
+    """The proof of one sample, added to the proof of its rule."""
+
+    rule: Rule
+    proof: RuleProof
+    most: int
+    count: int
+    deadline: float
+    timeout: float
+    _known: set[str] = field(default_factory=set[str])
+
+    def sample(self, instance: Instance, original: Graph) -> None:
+        """The graph and those like it; with the constants of the sample where free ones have no proof."""
+        failed = self._all(instance)
+        if failed is not None and failed.answer is Answer.UNKNOWN and instance.free:
+            instance = Instance(original)
+            failed = self._all(instance)
+        self.proof.constants = max(self.proof.constants, len(instance.free))
+        if failed is not None and self.proof.answer is not Answer.REFUTED:
+            self.proof.answer, self.proof.reason = failed.answer, failed.reason
+
+    def _all(self, instance: Instance) -> Verdict | None:
+        """The first instance without proof, if there is one."""
+        for graph in self._graphs(instance.graph):
+            if graph is None:
+                continue
+            for verdict in self._firings(graph, instance.free):
+                if verdict.answer is Answer.UNKNOWN and verdict.reason.startswith(_OUTSIDE):
+                    self.proof.outside[verdict.reason] = self.proof.outside.get(verdict.reason, 0) + 1
+                elif verdict.answer is not Answer.PROVED:
+                    return verdict
+                else:
+                    self.proof.instances += 1
+                    self.proof.searched += verdict.searched
+            if time.perf_counter() > self.deadline:
+                self.proof.extents.append("cut short")
+                return None
+        return None
+
+    def _graphs(self, graph: Graph) -> Iterator[Graph | None]:
+        """The sample, then its extents, its axes and flags, and its neighbours in rank."""
+        yield graph
+        extents = Extents(self.rule, graph)
+        told, choices = extents.all(self.most, self.count)
+        self.proof.extents.append(told)
+        yield from (extents.at(choice) for choice in choices)
+        for ops in attribute_choices(self.rule, graph, self.count // 4):
+            yield from (extents.at(choice, ops) for choice in _distinct(extents))
+        for change in RANKS:
+            for other in change(graph):
+                if fires(self.rule, other):
+                    around = Extents(self.rule, other)
+                    yield from (around.at(choice) for choice in around.all(2, self.count // 4)[1])
+
+    def _firings(self, graph: Graph, free: Sequence[float]) -> list[Verdict]:
+        verdicts: list[Verdict] = []
+
+        def check(rule: Rule, node: Node, replacement: Replacement, made: Sequence[Node]) -> bool:
+            before, after, frontier = regions(node, replacement, made)
+            key = f"{before}\n{after}\n{free}"
+            if key not in self._known:
+                self._known.add(key)
+                verdicts.append(self._ask(before, after, frontier, free))
+                self.proof.ranks.update(v.type.rank for v in before.inputs)
+            return True
+
+        try:
+            apply_rules(clone(graph), [self.rule], check)
+        except (DragomanError, RuntimeError) as error:
+            verdicts.append(Verdict(Answer.REFUTED, f"{type(error).__name__}: {error}"))
+        return verdicts
+
+    def _ask(self, before: Graph, after: Graph, frontier: Sequence[Value], free: Sequence[float]) -> Verdict:
+        """For arbitrary weights; if that fails, for the values of small ones, which a rule may rely on."""
+        verdict = prove(before, after, free=free, timeout=self.timeout)
+        weights = [(i, v.weight) for i, v in enumerate(frontier) if v.weight is not None]
+        fixed = {i: w.array() for i, w in weights if w.nbytes <= _LARGEST_WEIGHT}
+        if verdict.answer is Answer.PROVED or not fixed:
+            return verdict
+        return prove(before, after, free=free, fixed=fixed, timeout=self.timeout)
+
+
+def _distinct(extents: Extents) -> list[dict]:
+    """The sample's own extents, and extents that differ from each other."""
+    variables = extents.variables
+    return [{}, {v: 1 + i % 3 for i, v in enumerate(variables)}, {v: 3 - i % 3 for i, v in enumerate(variables)}]
