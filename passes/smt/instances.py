@@ -32,6 +32,10 @@ _MOST_TRIALS = 160  # per extent: how many sets of places are tried that may hav
 _MOST_TOGETHER = 6
 
 
+# What a rule may raise where it meets a graph that it does not expect.
+TRIPPED = (DragomanError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+
+
 @dataclass(frozen=True)
 class Variable:
     """An extent that can be chosen: the value it has, and the places that are multiples of it."""
@@ -49,13 +53,20 @@ class Instance:
 
 
 def fires(rule: Rule, graph: Graph | None) -> bool:
-    """Whether the rule fires in a copy of the graph."""
+    """Whether the rule fires in a graph, or trips over it, which is for the proof to tell. The graph stays as it is."""
     if graph is None:
         return False
-    try:
-        return bool(apply_rules(clone(graph), [rule]).fired)
-    except (DragomanError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError):
+    asked: list[Node] = []
+
+    def refuse(_: Rule, node: Node, *__: Any) -> bool:
+        asked.append(node)
         return False
+
+    try:
+        apply_rules(clone(graph), [rule], refuse)
+    except TRIPPED:
+        return True
+    return bool(asked)
 
 
 def rebuilt(graph: Graph, shapes: Mapping[int, tuple[int, ...]], ops: Mapping[int, Op]) -> Graph | None:

@@ -12,12 +12,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from dragoman.ir.errors import DragomanError
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.region import clone
 from dragoman.passes.check import regions
 from dragoman.passes.rewrite import Replacement, Rule, apply_rules
-from dragoman.passes.smt.instances import RANKS, Extents, Instance, attribute_choices, fires, freed
+from dragoman.passes.smt.instances import RANKS, TRIPPED, Extents, Instance, attribute_choices, fires, freed
 from dragoman.passes.smt.solve import Answer, Verdict, prove
 
 _LARGEST_WEIGHT = 4096  # bytes of a weight whose values take part if a rule does not hold for arbitrary ones
@@ -78,7 +77,7 @@ def prove_rule(rule: Rule, *, most: int = 4, count: int = 96, seconds: float = 6
         run.sample(freed(rule, graph), graph)
     if proof.answer is Answer.UNKNOWN and not proof.reason:
         proof.answer = Answer.PROVED if proof.instances else Answer.UNKNOWN
-        proof.reason = "" if proof.instances else next(iter(proof.outside), "out of time")
+        proof.reason = "" if proof.instances else next(iter(proof.outside), "it fires in none of its samples")
     if proof.answer is not Answer.PROVED and rule.why_inexact:
         proof.answer, proof.reason = Answer.UNKNOWN, f"not equal over the reals: {rule.why_inexact}"
     proof.seconds = time.perf_counter() - started
@@ -150,11 +149,11 @@ class _Run:
                 self._known.add(key)
                 verdicts.append(self._ask(before, after, frontier, free))
                 self.proof.ranks.update(v.type.rank for v in before.inputs)
-            return True
+            return not verdicts or verdicts[-1].answer is not Answer.REFUTED
 
         try:
             apply_rules(clone(graph), [self.rule], check)
-        except (DragomanError, RuntimeError) as error:
+        except (*TRIPPED, RuntimeError) as error:
             verdicts.append(Verdict(Answer.REFUTED, f"{type(error).__name__}: {error}"))
         return verdicts
 
