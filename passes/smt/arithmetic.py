@@ -1,8 +1,9 @@
 """The arithmetic of z3 terms: op semantics run in it become formulas.
 
 Floats are real numbers (`dragoman.passes.smt.terms`), booleans are z3 Bools, and integers z3 Ints: they do not wrap.
-What a program knows (indices, ranges, masks by position) stays a NumPy array. Rounding, infinities, NaN, complex
-numbers, bits of integers and indices computed from unknown values have no meaning here and raise `Inexact`.
+What a program knows (indices, ranges, masks by position) stays a NumPy array. An infinite constant is any number beyond
+the unknowns, e^−∞ is 0, and no number is found to be infinite. Rounding, NaN, complex numbers, bits of integers and
+indices computed from unknown values have no meaning here and raise `Inexact`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from dragoman.ir.field import DERIVED
 from dragoman.ir.field_array import meant
 from dragoman.ir.types import DType
 from dragoman.passes.smt.array import TermArray, each, larger, pairs, select, smaller
-from dragoman.passes.smt.terms import Functions, Real, choose
+from dragoman.passes.smt.terms import INFINITY, Functions, Real, choose
+
+_LARGEST = 2**128  # above every f32
 
 
 class Symbolic(Arithmetic):
@@ -65,10 +68,16 @@ class Symbolic(Arithmetic):
             raise Inexact(f"{x.kind} where {kind} is needed")
         array = np.asarray(x)
         if kind == "real":
-            convert = self.number if array.ndim == 0 and array.dtype.kind == "f" else _fraction
+            convert = self.number if array.ndim == 0 and array.dtype.kind == "f" else self._exact
             return TermArray(self, each(convert)(array.astype(object)), kind)
         convert = {"int": lambda v: z3.IntVal(int(v)), "bool": lambda v: z3.BoolVal(bool(v))}[kind]
         return TermArray(self, each(convert)(array.astype(object)), kind, array.dtype if kind == "int" else None)
+
+    def _exact(self, value: Any) -> Real:
+        """An element of an array as the fraction it is."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return self.infinity(value)
+        return Real(Fraction(value))
 
     def number(self, value: float) -> Real:
         """A scalar of the program: any number where it is free, else the simple one it stands for."""
@@ -76,12 +85,22 @@ class Symbolic(Arithmetic):
         if abs(value) in self.free:
             return self.free[abs(value)] if value > 0 else -self.free[abs(value)]
         if not math.isfinite(value):
-            raise Inexact(f"the constant {value}")
+            return self.infinity(value)
         fraction, is_root = meant(value)
         if not is_root:
             return Real(fraction)
         root = self.functions.root(fraction)
         return root if value > 0 else -root
+
+    def infinity(self, value: float) -> Real:
+        """±∞: any number beyond all the unknowns. What is equal for each of these is equal in the limit."""
+        if math.isnan(value):
+            raise Inexact("the constant NaN")
+        return Real(INFINITY) if value > 0 else -Real(INFINITY)
+
+    def bounds(self) -> list[Any]:
+        """What is known of infinity."""
+        return [INFINITY > _LARGEST, *(z3.And(u < INFINITY, u > -INFINITY) for u in self.unknowns if z3.is_real(u))]
 
     def constant(self, value: float | complex | str, dtype: DType) -> Array:
         """A scalar as the number it stands for."""
@@ -340,12 +359,6 @@ class Symbolic(Arithmetic):
         for place, update in zip(np.ravel(places), given.reshape(-1), strict=True):
             flat[place] = function(flat[place], update)
         return TermArray(self, flat.reshape(result.shape), kind)
-
-
-def _fraction(value: Any) -> Real:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise Inexact("infinity or NaN among the values")
-    return Real(Fraction(value))
 
 
 def _magnitude(x: Any) -> Any:

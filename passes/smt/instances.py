@@ -208,7 +208,7 @@ def _with_values(graph: Graph, changed: Mapping[Place, int], ops: Mapping[int, O
                 shapes[i] = (*shape[:axis], value, *shape[axis + 1 :])
             else:
                 _, i, name, *path = place
-                op = made.get(i, nodes[i].op)
+                op = made[i] if i in made else nodes[i].op
                 made[i] = op.with_attributes(**{name: _replaced(getattr(op, name), path, value)})
     except (DragomanError, ValueError, TypeError):
         return None
@@ -296,7 +296,8 @@ def _extended(values: tuple[Any, ...], value: Any, front: bool) -> tuple[Any, ..
 
 def _with_axis(op: Op, front: bool) -> Op | None:
     changes: dict[str, Any] = {}
-    for name, value in op.attributes():
+    for name in op.attribute_names():
+        value = getattr(op, name)
         dims = any(kind in _annotation(op, name) for kind in _DIMS)
         if name == "shape" and isinstance(value, tuple):
             changes[name] = _extended(value, 2, front)
@@ -306,7 +307,7 @@ def _with_axis(op: Op, front: bool) -> Op | None:
             changes[name] = _extended(value, (0, 0), front)
         elif name.endswith("axis") and front and isinstance(value, int) and value >= 0:
             changes[name] = value + 1
-        elif name == "axes" and front:
+        elif name == "axes" and front and isinstance(value, tuple):
             changes[name] = tuple(a + 1 if a >= 0 else a for a in value)
     try:
         return op.with_attributes(**changes) if changes else None

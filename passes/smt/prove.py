@@ -8,6 +8,7 @@ infinities, and integers that wrap are outside of it, as they are outside of pro
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +17,12 @@ from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.region import clone
 from dragoman.passes.check import regions
 from dragoman.passes.rewrite import Replacement, Rule, apply_rules
-from dragoman.passes.smt.instances import RANKS, TRIPPED, Extents, Instance, attribute_choices, fires, freed
-from dragoman.passes.smt.solve import Answer, Verdict, prove
+from dragoman.passes.smt.instances import RANKS, TRIPPED, Extents, Instance, Variable, attribute_choices, fires, freed
+from dragoman.passes.smt.solve import INEXPRESSIBLE, NO_ANSWER, Answer, Verdict, prove
 
 _LARGEST_WEIGHT = 4096  # bytes of a weight whose values take part if a rule does not hold for arbitrary ones
-_OUTSIDE = "inexpressible"
+_LARGE = 64  # elements of all operands, above which a sample comes after its smaller likes
+_PATIENCE = 3  # instances on which z3 gave no answer, after which only small ones are tried
 
 
 @dataclass
@@ -35,6 +37,7 @@ class RuleProof:
     ranks: set[int] = field(default_factory=set[int])
     extents: list[str] = field(default_factory=list[str])
     constants: int = 0  # how many numbers of the program stand for any number
+    undecided: int = 0  # instances with an extent above 2 on which z3 gave no answer in time
     outside: dict[str, int] = field(default_factory=dict[str, int])  # instances that have no form here, by reason
     seconds: float = 0.0
 
@@ -51,6 +54,8 @@ class RuleProof:
         ]
         if self.constants:
             parts.append(f"{self.constants} free constant{'s' * (self.constants > 1)}")
+        if self.undecided:
+            parts.append(f"{self.undecided} undecided")
         if self.outside:
             parts.append(f"{sum(self.outside.values())} outside ({next(iter(self.outside))})")
         return ", ".join(parts)
@@ -107,30 +112,36 @@ class _Run:
             self.proof.answer, self.proof.reason = failed.answer, failed.reason
 
     def _all(self, instance: Instance) -> Verdict | None:
-        """The first instance without proof, if there is one."""
+        """The first instance without proof that matters, if there is one: small ones must all have one."""
         for graph in self._graphs(instance.graph):
-            if graph is None:
+            if graph is None or (self.proof.undecided >= _PATIENCE and not _is_small(graph)):
                 continue
             for verdict in self._firings(graph, instance.free):
-                if verdict.answer is Answer.UNKNOWN and verdict.reason.startswith(_OUTSIDE):
-                    self.proof.outside[verdict.reason] = self.proof.outside.get(verdict.reason, 0) + 1
-                elif verdict.answer is not Answer.PROVED:
-                    return verdict
-                else:
+                if verdict.answer is Answer.PROVED:
                     self.proof.instances += 1
                     self.proof.searched += verdict.searched
+                elif verdict.answer is Answer.UNKNOWN and verdict.reason.startswith(INEXPRESSIBLE):
+                    self.proof.outside[verdict.reason] = self.proof.outside.get(verdict.reason, 0) + 1
+                elif verdict.answer is Answer.UNKNOWN and verdict.reason.startswith(NO_ANSWER) and not _is_small(graph):
+                    self.proof.undecided += 1
+                else:
+                    return verdict
             if time.perf_counter() > self.deadline:
                 self.proof.extents.append("cut short")
                 return None
         return None
 
     def _graphs(self, graph: Graph) -> Iterator[Graph | None]:
-        """The sample, then its extents, its axes and flags, and its neighbours in rank."""
-        yield graph
+        """The sample, first if it is small, its extents, its axes and flags, and its neighbours in rank."""
+        large = _elements(graph) > _LARGE
+        if not large:
+            yield graph
         extents = Extents(self.rule, graph)
         told, choices = extents.all(self.most, self.count)
         self.proof.extents.append(told)
         yield from (extents.at(choice) for choice in choices)
+        if large:
+            yield graph
         for ops in attribute_choices(self.rule, graph, self.count // 4):
             yield from (extents.at(choice, ops) for choice in _distinct(extents))
         for change in RANKS:
@@ -167,7 +178,19 @@ class _Run:
         return prove(before, after, free=free, fixed=fixed, timeout=self.timeout)
 
 
-def _distinct(extents: Extents) -> list[dict]:
+def _shapes(graph: Graph) -> list[tuple[int, ...]]:
+    return [tuple(int(d) for d in v.type.shape) for v in (*graph.inputs, *graph.weights.values())]
+
+
+def _is_small(graph: Graph) -> bool:
+    return all(extent <= 2 for shape in _shapes(graph) for extent in shape)
+
+
+def _elements(graph: Graph) -> int:
+    return sum(math.prod(shape) for shape in _shapes(graph))
+
+
+def _distinct(extents: Extents) -> list[dict[Variable, int]]:
     """The sample's own extents, and extents that differ from each other."""
     variables = extents.variables
     return [{}, {v: 1 + i % 3 for i, v in enumerate(variables)}, {v: 3 - i % 3 for i, v in enumerate(variables)}]

@@ -9,6 +9,7 @@ is left uninterpreted.
 from __future__ import annotations
 
 import enum
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ from dragoman.ir.roles import Kind, index_range, input_roles
 from dragoman.ir.types import TensorType
 from dragoman.passes.smt.arithmetic import Symbolic, TermArray
 from dragoman.passes.smt.terms import Real
+
+INEXPRESSIBLE = "inexpressible"
+NO_ANSWER = "z3 gives no answer"
+"""How the reasons begin for what has no form in z3, and for what it does not decide in time."""
 
 _VISIBLE = 1e-9  # a relative difference in float64 above this is no rounding, on the few numbers of an instance
 _MOST_ELEMENTS = 4096
@@ -72,11 +77,11 @@ def prove(
         left, right = Interpreter(before, m).run(inputs), Interpreter(after, m).run(inputs)
         different = [d for x, y in zip(left, right, strict=True) for d in _differences(m, x, y)]
     except Inexact as error:
-        return Verdict(Answer.UNKNOWN, f"inexpressible: {error}")
+        return Verdict(Answer.UNKNOWN, f"{INEXPRESSIBLE}: {error}")
     except _ShapesDiffer as error:
         return Verdict(Answer.REFUTED, str(error))
     except (ArithmeticError, LookupError, TypeError, ValueError, z3.Z3Exception) as error:
-        return Verdict(Answer.UNKNOWN, f"inexpressible: {type(error).__name__}: {error}")
+        return Verdict(Answer.UNKNOWN, f"{INEXPRESSIBLE}: {type(error).__name__}: {error}")
     return _decide(m, different, before, after, inputs, timeout)
 
 
@@ -90,7 +95,7 @@ def _inputs(m: Symbolic, before: Graph, after: Graph, fixed: Mapping[int, Any], 
         elif value.type.dtype.is_integer and Kind.INDEX in (a.kind, b.kind):
             low, high = index_range(a if a.kind is Kind.INDEX else b, int)
             inputs.append(rng.integers(low, high + 1, shape).astype(value.type.dtype.numpy))
-        elif value.type.size > _MOST_ELEMENTS:
+        elif math.prod(shape) > _MOST_ELEMENTS:
             raise Inexact(f"{value.type} has too many elements")
         else:
             inputs.append(m.unknown(value.name or f"x{i}", shape, value.type.dtype))
@@ -125,7 +130,7 @@ def _decide(
     if found:
         return Verdict(Answer.REFUTED, found, True)
     claims = claim.children() if z3.is_or(claim) else [claim]
-    axioms = [*m.functions.axioms, *m.functions.congruence()]
+    axioms = [*m.functions.axioms, *m.functions.congruence(), *m.bounds()]
     deadline = time.perf_counter() + timeout
     for one in claims:
         answer, told = _search([*axioms, one], deadline)
@@ -135,7 +140,7 @@ def _decide(
                 return Verdict(Answer.REFUTED, found, True)
             return Verdict(Answer.UNKNOWN, "z3 tells them apart by a function that it does not know", True)
         if answer == z3.unknown:
-            return Verdict(Answer.UNKNOWN, f"z3 gives no answer: {told}", True)
+            return Verdict(Answer.UNKNOWN, f"{NO_ANSWER}: {told}", True)
     return Verdict(Answer.PROVED, "", True)
 
 

@@ -23,6 +23,9 @@ import z3
 from dragoman.ir.errors import Inexact
 
 Term = Any  # a z3 expression; the bindings have no types
+INFINITY = z3.Real("∞")
+"""Any number beyond the unknowns: what is equal for each of these is equal in the limit."""
+
 _HIGHEST_POWER = 8
 _MOST_PAIRS = 300
 _ODD = frozenset({"erf", "erfinv", "sin", "arcsin", "arctan", "arcsinh", "arctanh", "cbrt", "rint"})
@@ -63,14 +66,24 @@ def normal(term: Term) -> Term:
 
 
 class Real:
-    """numerator / Π factors. Behaves as a number under + − × ÷; `factor` is set where it is one atom and no more."""
+    """numerator / Π factors. Behaves as a number under + − × ÷.
 
-    __slots__ = ("factor", "factors", "numerator")
+    `factor` is set where it is one atom and no more, `positive` where it is known to be above zero.
+    """
+
+    __slots__ = ("factor", "factors", "numerator", "positive")
 
     def __init__(self, numerator: Fraction | Term, factors: Factors = (), factor: Factor | None = None) -> None:
         self.numerator = numerator
         self.factors = factors
         self.factor = factor
+        self.positive = factor.positive if factor is not None else isinstance(numerator, Fraction) and numerator > 0
+        self.positive = self.positive and all(f.positive for f in factors)
+
+    def known(self, positive: bool) -> Real:
+        """The same number, of which it may have become known that it is positive."""
+        self.positive = self.positive or positive
+        return self
 
     @property
     def constant(self) -> Fraction | None:
@@ -89,7 +102,7 @@ class Real:
         if isinstance(other.numerator, Fraction) and other.numerator == 0:
             return self
         left, right, factors = _common(self, other)
-        return Real(_sum(left, right), factors)
+        return Real(_sum(left, right), factors).known(self.positive and other.positive)
 
     __radd__ = __add__
 
@@ -104,6 +117,9 @@ class Real:
 
     def __mul__(self, other: Any) -> Real:
         other = real(other)
+        return self._times(other).known(self.positive and other.positive)
+
+    def _times(self, other: Real) -> Real:
         for a, b in ((self, other), (other, self)):
             if isinstance(a.numerator, Fraction) and not a.factors:
                 if a.numerator in (0, 1):
@@ -119,6 +135,9 @@ class Real:
 
     def __truediv__(self, other: Any) -> Real:
         other = real(other)
+        return self._by(other).known(self.positive and other.positive)
+
+    def _by(self, other: Real) -> Real:
         number = other.constant
         if number is not None:
             if number == 0:
@@ -141,7 +160,7 @@ class Real:
         if divisor is None and isinstance(other.numerator, Fraction):
             return result * (1 / other.numerator)
         if divisor is None:
-            divisor = Factor(normal(other.numerator))
+            divisor = Factor(normal(other.numerator), other.positive and all(f.positive for f in other.factors))
             if z3.is_rational_value(divisor.term):
                 return result / Real(divisor.term.as_fraction())
         if result.factor == divisor and not result.factors:
@@ -153,6 +172,9 @@ class Real:
 
     def compared(self, other: Real, relation: Callable[[Term, Term], Term]) -> Term:
         """Whether `relation` holds between two numbers: a z3 Bool."""
+        for x, y, outcome in ((self, other, (1, 0)), (other, self, (0, 1))):
+            if x.positive and y.constant == 0:
+                return relation(*(numeral(Fraction(n)) for n in outcome))
         left, right, factors = _common(self, other)
         for f in factors:  # n/f has the sign of n·f
             if not f.positive:
@@ -178,7 +200,7 @@ def choose(condition: Term, x: Real, y: Real) -> Real:
         return x
     left, right, factors = _common(x, y)
     left, right = (numeral(t) if isinstance(t, Fraction) else t for t in (left, right))
-    return Real(z3.If(condition, left, right), factors)
+    return Real(z3.If(condition, left, right), factors).known(x.positive and y.positive)
 
 
 def same(x: Real, y: Real) -> bool:
@@ -326,6 +348,9 @@ class Functions:
         """The product of e^m over the monomials m of x."""
         result = Real(Fraction(1))
         for coefficient, monomial in _monomials(normal(x.term)):
+            if not x.factors and _is_mask(monomial):
+                result = result * self._of_mask(coefficient, monomial)
+                continue
             magnitude, times = abs(coefficient), 1
             if magnitude.denominator == 1 and magnitude <= _HIGHEST_POWER:
                 magnitude, times = Fraction(1), int(magnitude)
@@ -335,6 +360,15 @@ class Functions:
             for _ in range(times):
                 result = result * atom(found) if coefficient > 0 else result / atom(found)
         return result
+
+    def _of_mask(self, coefficient: Fraction, term: Term) -> Real:
+        """e^(c·t) of −∞, which is 0, or of a choice between that and a number."""
+        if z3.is_app_of(term, z3.Z3_OP_ITE):
+            condition, x, y = term.children()
+            return choose(condition, *(self.exp(Real(_product(coefficient, t))) for t in (x, y)))
+        if coefficient > 0:
+            raise Inexact("e^∞")
+        return Real(Fraction(0))
 
     def log(self, x: Real) -> Real:
         """log n − Σ log d where the denominator is positive; log e^a = a."""
@@ -393,6 +427,15 @@ class Functions:
 
 def _rational(term: Term) -> Fraction | None:
     return term.as_fraction() if z3.is_rational_value(term) else None
+
+
+def _is_mask(term: Term) -> bool:
+    """Whether a term is infinite, or a choice between an infinite one and a number."""
+    if z3.is_app_of(term, z3.Z3_OP_ITE):
+        _, x, y = term.children()
+        parts = [_monomials(t) for t in (x, y)]
+        return all(len(p) < 2 for p in parts) and any(m.eq(INFINITY) for p in parts for _, m in p)
+    return term.eq(INFINITY)
 
 
 def _square_part(whole: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import pytest
 from dragoman.ir.builder import Builder, make, trace
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.op import REGISTRY, sample
-from dragoman.ir.types import parse_type
+from dragoman.ir.types import I64, parse_type
 from dragoman.passes import pipelines
 from dragoman.passes.rewrite import RULES, Replacement, Rule, rewrite, rewrite_node
 from tests.packaging.sources import ROOT
@@ -230,6 +230,8 @@ SPELLED = [
     ("silu", ("f32[2]",), {}),
     ("prelu", ("f32[2,3]", "f32[3]"), {}),
     ("mish", ("f32[2]",), {}),
+    ("attention", ("f32[1,2,2]",) * 3, {"causal": True}),
+    ("attention", ("f32[1,1,2]", "f32[1,2,2]", "f32[1,2,2]", "bool[1,2]"), {}),
     ("linear", ("f32[2,3]", "f32[4,3]", "f32[4]"), {}),
     ("conv_transpose", ("f32[1,2,3]", "f32[2,2,2]"), {"strides": (2,), "padding": ((0, 0),), "dilations": (1,), "output_padding": (0,)}),
 ]  # fmt: skip
@@ -270,17 +272,25 @@ def test_order_is_decided_by_search() -> None:
 
 
 def test_what_has_no_form_is_told_and_is_no_proof() -> None:
-    masked = trace(lambda b, x: b.add(x, b.const(-np.inf, x.type.dtype)), parse_type("f32[2]"))
     complex_ones = trace(lambda b, x: b.neg(x), parse_type("c64[2]"))
     shifted = trace(lambda b, x: b.shift_left(x, x), parse_type("i32[2]"))
-    for graph, why in ((masked, "the constant -inf"), (complex_ones, "c64"), (shifted, "no meaning over terms")):
+    placed = trace(lambda b, x, i: b.take(x, b.cast(i, dtype=I64), axis=0), parse_type("f32[3]"), parse_type("f32[2]"))
+    for graph, why in ((complex_ones, "c64"), (shifted, "no meaning over terms"), (placed, "needs the values")):
         verdict = prove(graph, graph)
         assert verdict.answer is Answer.UNKNOWN
         assert why in verdict.reason
-    infinite = pattern(lambda b, x: b.maximum(x, float("-inf")), lambda b, x: x, "f32[2]")
-    proof = prove_rule(infinite)
+    proof = prove_rule(pattern(lambda b, x: b.neg(b.neg(x)), lambda b, x: x, "c64[2]"))
     assert proof.answer is Answer.UNKNOWN
-    assert proof.reason == "inexpressible: the constant -inf"
+    assert proof.reason == "inexpressible: c64 has no form here"
+
+
+def test_infinite_constants_lie_beyond_every_unknown() -> None:
+    def lowest(b: Any, x: Any) -> Any:
+        return b.const(-np.inf, x.type.dtype)
+
+    assert equal(lambda b, x: b.maximum(x, lowest(b, x)), lambda b, x: x, "f32[2]") is Answer.PROVED
+    assert equal(lambda b, x: b.minimum(x, lowest(b, x)), lambda b, x: x, "f32[2]") is not Answer.PROVED
+    assert equal(lambda b, x: b.exp(b.add(x, lowest(b, x))), lambda b, x: b.mul(x, 0.0), "f32[2]") is Answer.PROVED
 
 
 # ---- what a proof ranges over -------------------------------------------------------------------------------
