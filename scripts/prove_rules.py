@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dragoman.passes import pipelines
-from dragoman.passes.rewrite import RULES
+from dragoman.passes.rewrite import Rule
 from dragoman.passes.smt.prove import RuleProof, prove_rule, share
 from dragoman.passes.smt.solve import Answer
 
@@ -25,20 +25,20 @@ OUTSIDE = (
 
 def main() -> int:
     """Prove the rules named on the command line, or all of them."""
-    assert pipelines.OPTIMISE  # importing the pipelines registers the rules
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rules", nargs="*", help="names of rules; all if none is given")
-    parser.add_argument("--seconds", type=float, default=60.0, help="time for one rule")
+    parser.add_argument("--seconds", type=float, default=30.0, help="time for one rule")
     parser.add_argument("--extents", type=int, default=4, help="the largest extent")
-    parser.add_argument("--count", type=int, default=96, help="how many choices of extents for a sample")
+    parser.add_argument("--count", type=int, default=64, help="how many choices of extents for a sample")
     options = parser.parse_args()
-    unknown = sorted(set(options.rules) - set(RULES))
+    rules: dict[str, Rule] = {rule.name: rule for rule in pipelines.all_rules()}
+    unknown = sorted(set(options.rules) - set(rules))
     if unknown:
         parser.error(f"there is no rule named {unknown[0]}")
     console = Console()
     proofs: list[RuleProof] = []
-    for name in options.rules or RULES:
-        proof = prove_rule(RULES[name], most=options.extents, count=options.count, seconds=options.seconds)
+    for name in options.rules or rules:
+        proof = prove_rule(rules[name], most=options.extents, count=options.count, seconds=options.seconds)
         proofs.append(proof)
         print(f"{name}: {proof.answer.value}, {proof.seconds:.1f} s", file=sys.stderr, flush=True)
     console.print(_table(proofs))

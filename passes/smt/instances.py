@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -99,10 +100,11 @@ def _sources(graph: Graph) -> list[Value]:
 
 @dataclass
 class Extents:
-    """The extents of a graph that can be chosen while a rule keeps firing."""
+    """The extents of a graph that can be chosen while a rule keeps firing, as far as they are found by the deadline."""
 
     rule: Rule
     graph: Graph
+    deadline: float = math.inf
     variables: tuple[Variable, ...] = ()
 
     def __post_init__(self) -> None:
@@ -127,8 +129,8 @@ class Extents:
             for chosen in itertools.combinations(others, count):
                 variable = Variable(value, (place, *chosen))
                 trials += 1
-                if trials > _MOST_TRIALS:
-                    break
+                if trials > _MOST_TRIALS or time.perf_counter() > self.deadline:
+                    return None
                 # An extent of 1 that only broadcasts is told from one that must stay by two other values.
                 if any(fires(self.rule, self.at({variable: v})) for v in (value + 1, value + 2)):
                     return variable

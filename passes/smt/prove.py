@@ -67,7 +67,7 @@ def share(proofs: Iterable[RuleProof]) -> float:
     return answers.count(Answer.PROVED) / len(answers) if answers else 0.0
 
 
-def prove_rule(rule: Rule, *, most: int = 4, count: int = 96, seconds: float = 60.0, timeout: float = 5.0) -> RuleProof:
+def prove_rule(rule: Rule, *, most: int = 4, count: int = 64, seconds: float = 30.0, timeout: float = 5.0) -> RuleProof:
     """Prove a rule on its samples and on graphs like them.
 
     Extents range over 1..`most` as far as that makes no more than `count` choices for a sample. `seconds` bounds the
@@ -75,8 +75,11 @@ def prove_rule(rule: Rule, *, most: int = 4, count: int = 96, seconds: float = 6
     """
     started = time.perf_counter()
     proof = RuleProof(rule.name)
-    graphs = list(rule.sample_graphs())
+    graphs = sorted(rule.sample_graphs(), key=_elements)
     for i, graph in enumerate(graphs):
+        if i and time.perf_counter() > started + seconds:
+            proof.extents.append(f"{i} of {len(graphs)} samples")
+            break
         deadline = started + seconds * (i + 1) / len(graphs)
         run = _Run(rule, proof, most, count, deadline, timeout)
         run.sample(freed(rule, graph), graph)
@@ -127,18 +130,18 @@ class _Run:
                 else:
                     return verdict
             if time.perf_counter() > self.deadline:
-                self.proof.extents.append("cut short")
+                self.proof.extents[-1] += " in part, out of time" * (not self.proof.extents[-1].endswith("time"))
                 return None
         return None
 
     def _graphs(self, graph: Graph) -> Iterator[Graph | None]:
         """The sample, first if it is small, its extents, its axes and flags, and its neighbours in rank."""
+        extents = Extents(self.rule, graph, self.deadline)
+        told, choices = extents.all(self.most, self.count)
+        self.proof.extents.append(told)
         large = _elements(graph) > _LARGE
         if not large:
             yield graph
-        extents = Extents(self.rule, graph)
-        told, choices = extents.all(self.most, self.count)
-        self.proof.extents.append(told)
         yield from (extents.at(choice) for choice in choices)
         if large:
             yield graph
@@ -147,7 +150,7 @@ class _Run:
         for change in RANKS:
             for other in change(graph):
                 if fires(self.rule, other):
-                    around = Extents(self.rule, other)
+                    around = Extents(self.rule, other, self.deadline)
                     yield from (around.at(choice) for choice in around.all(2, self.count // 4)[1])
 
     def _firings(self, graph: Graph, free: Sequence[float]) -> list[Verdict]:
