@@ -31,7 +31,7 @@ EVERY = {rule.name: rule for rule in all_rules()}
 @cache
 def proof_of(name: str) -> RuleProof:
     """A proof within a small bound: `make prove` takes a larger one."""
-    return prove_rule(EVERY[name], most=2, count=6, seconds=0.5, timeout=2.0)
+    return prove_rule(EVERY[name], most=2, count=6, seconds=0.2, timeout=2.0)
 
 
 @pytest.mark.parametrize("name", EVERY)
