@@ -6,14 +6,16 @@ node by node. A guess too many costs time; it never costs correctness.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dragoman.ir.types import TensorType, same_type
 
 if TYPE_CHECKING:
     from dragoman.ir.graph import Node
+    from dragoman.ir.op import Op
 
 _DEPTH, _MOST = 9, 64  # how far, and at how many nodes, a guess looks
 
@@ -81,3 +83,18 @@ def with_and_without(
         for bits in choices:
             present = [p if bits >> i & 1 else None for i, p in enumerate(parameters)]
             yield guess(x, *present, **setting)
+
+
+def with_settings(op: type[Op], x: TensorType) -> Iterator[Guess]:
+    """Each setting of the op's samples; float attributes are free, and once more at their defaults."""
+    floats = {n for n, text in op._annotations.items() if text.startswith("float")}  # pyright: ignore[reportPrivateUsage]
+    defaults = {f.name: f.default for f in dataclasses.fields(op) if f.name in floats and f.default is not MISSING}  # type: ignore[arg-type]
+    settings: list[dict[str, Any]] = []
+    for given in op.samples():
+        setting = {n: v for n, v in given.attributes.items() if n not in floats or v is None}
+        if setting not in settings:
+            settings.append(setting)
+    for setting in settings:
+        yield guess(x, **setting)
+        if defaults:
+            yield guess(x, **{**defaults, **setting})

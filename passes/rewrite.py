@@ -53,9 +53,13 @@ class Rule(Protocol):
 
     name: str
     diagram: str
-    roots: tuple[type[Op], ...]
     exact: bool  # proof A applies; otherwise `why_inexact` says why only B does
     why_inexact: str
+
+    @property
+    def roots(self) -> tuple[type[Op], ...]:
+        """The op classes that it can start from."""
+        ...
 
     def apply(self, builder: Builder, node: Node) -> Replacement | str:
         """The replacement built before the node, or the reason why there is none."""

@@ -6,11 +6,10 @@ Four-bit integers and booleans are refused: they are storage and logic, cast the
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from dragoman.ir.guess import Guess, guess
+from dragoman.ir.guess import Guess, guess, with_settings
 from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, operand, require, same_dtype, sample
 from dragoman.ir.types import BF16, BOOL, C64, F16, F32, F64, I8, I32, I64, U8, DType, broadcast
 
@@ -102,20 +101,9 @@ class Unary(Op):
 
     @classmethod
     def guesses(cls, root: Node) -> Iterable[Guess]:
-        """The type of the result, each setting of the samples; float attributes are free, and at their defaults."""
-        if not cls.is_composite():
-            return
-        floats = {n for n, text in cls._annotations.items() if text.startswith("float")}
-        defaults = {n: d for n, d in cls._fields if n in floats and d is not dataclasses.MISSING}
-        settings: list[dict[str, Any]] = []
-        for given in cls.samples():
-            setting = {n: v for n, v in given.attributes.items() if n not in floats or v is None}
-            if setting not in settings:
-                settings.append(setting)
-        for setting in settings:
-            yield guess(root.results[0].type, **setting)
-            if defaults:
-                yield guess(root.results[0].type, **{**defaults, **setting})
+        """The type of the result, and settings as in the samples."""
+        if cls.is_composite():
+            yield from with_settings(cls, root.results[0].type)
 
 
 # ---- two operands -------------------------------------------------------------------------------------

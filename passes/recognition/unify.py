@@ -171,7 +171,7 @@ class Unifier:
             needed = node.op.value  # type: ignore[attr-defined]
             if not rounded_equal(needed, number, actual):
                 return self._fail(state, user, f"the constant is {number} where {needed} is needed")
-            if needed != number and isinstance(actual.op, Constant):
+            if needed != number and isinstance(actual.op, Constant) and isinstance(node.op, Constant):
                 state = state.constant(actual.op, node.op)
         elif origin.inverse is not None and not isinstance(number, complex):
             return (yield from self._bind(origin.name, origin.inverse, number, user, state))
