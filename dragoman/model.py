@@ -16,7 +16,7 @@ from dragoman.ir.runner import Runner
 from dragoman.ir.types import TensorType
 from dragoman.notes import Note
 from dragoman.passes.check import RewriteChecker
-from dragoman.passes.manager import Context, PassRecord, run_passes
+from dragoman.passes.manager import Context, PassRecord, TargetLayout, run_passes
 from dragoman.passes.pipelines import IMPORTED, OPTIMISE
 from dragoman.source import locate
 from dragoman.stages import Progress, silent
@@ -71,9 +71,12 @@ class Model:
 
         `check` is a time budget in seconds: every rewrite is then proved where it fires, until the budget is spent.
         """
+        from dragoman.backends.onnx import PREFERRED_LAYOUT, channels_first_only
+
         checked_target(target)
         self.checker = RewriteChecker(seconds=check) if check is not None else None
-        context = run_passes(self.graph, OPTIMISE, Context(check=self.checker, progress=progress))
+        layout = TargetLayout(PREFERRED_LAYOUT, channels_first_only)
+        context = run_passes(self.graph, OPTIMISE, Context(self.checker, layout, progress))
         self.passes.extend(context.records)
         return self
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dragoman.ir.collector import calm_collector
-from dragoman.ir.graph import Graph
+from dragoman.ir.graph import Graph, Node
+from dragoman.ir.ops.conv import CHANNELS_FIRST
 from dragoman.ir.verify import Level, anything, verify
 from dragoman.passes.rewrite import Checker, Rule, apply_rules
 
@@ -35,11 +36,27 @@ class PassRecord:
         )
 
 
+def _has_layout(node: Node) -> bool:
+    return "layout" in node.op.attribute_names()
+
+
+@dataclass(frozen=True)
+class TargetLayout:
+    """Where a target wants the channels of convolutions, pools, resizes and norms.
+
+    `strict` tells which nodes it computes in no other layout: it would transpose around them.
+    """
+
+    preferred: str = CHANNELS_FIRST
+    strict: Callable[[Node], bool] = _has_layout
+
+
 @dataclass
 class Context:
     """What passes share: the checker of rewrites (None: unchecked), a way to report progress, what was done so far."""
 
     check: Checker | None = None
+    layout: TargetLayout = TargetLayout()
     progress: Callable[[str], None] = lambda name: None
     records: list[PassRecord] = field(default_factory=list)
     fired: dict[str, int] = field(default_factory=dict)  # by the pass that is running

@@ -6,6 +6,7 @@ from dragoman.ir.graph import Graph
 from dragoman.passes.deduplicate import deduplicate
 from dragoman.passes.eliminate_dead import eliminate_dead
 from dragoman.passes.fold_constants import fold_constants, fold_scalars
+from dragoman.passes.layout import choose_layout
 from dragoman.passes.manager import Context, Pass
 from dragoman.passes.recognition.recogniser import by_level, recognisers
 from dragoman.passes.rewrite import RULES, Rule, rules_in
@@ -50,6 +51,7 @@ OPTIMISE: tuple[Pass, ...] = (
     fold_constants,
     deduplicate,
     canonicalise,
+    choose_layout,
     fold_batch_norm,
     fold_constants,
     canonicalise,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dragoman.backends.onnx.check import check
 from dragoman.backends.onnx.emitter import Emission, emit
+from dragoman.backends.onnx.layout import PREFERRED_LAYOUT, channels_first_only
 from dragoman.backends.onnx.proto import to_model_proto
 from dragoman.backends.onnx.session import Session
 from dragoman.backends.onnx.table import legal, supports
@@ -19,10 +20,12 @@ from dragoman.backends.onnx.write import Saved, Staging, check_destination, save
 __all__ = [
     "DEFAULT_OPSET",
     "OLDEST_OPSET",
+    "PREFERRED_LAYOUT",
     "Emission",
     "Saved",
     "Session",
     "Staging",
+    "channels_first_only",
     "check",
     "check_destination",
     "emit",

@@ -47,7 +47,7 @@ def _scales_give_sizes(node: Node) -> bool:
     return True
 
 
-def _exact_places(node: Node) -> list[Any] | None:
+def exact_places(node: Node) -> list[Any] | None:
     """Which elements a nearest-neighbour resize reads, where a place falls on the edge between two and f32 may err."""
     op: Any = node.op
     x = node.operands[0]
@@ -82,7 +82,7 @@ def _nudged(op: Any, extents: Sequence[Any], by: float) -> list[Any]:
 def resize(e: Emitter, node: Node, x: Value) -> str | Value:
     """Resize of the spatial axes by factors where there are some, else to sizes; Gather where rounding would decide."""
     op: Any = node.op
-    places = _exact_places(node)
+    places = exact_places(node)
     if places is not None:
         y: Value | str = x
         for axis, along in zip(spatial_axes(x.type.rank, op.layout), places, strict=True):
