@@ -22,7 +22,7 @@ from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.op import Op, normal_axis
 from dragoman.ir.ops.conv import CHANNELS_FIRST
 from dragoman.ir.ops.norm import BatchNorm, PerChannel
-from dragoman.ir.ops.shape import Transpose
+from dragoman.ir.ops.shape import Stack, Transpose
 from dragoman.ir.types import Shape
 from dragoman.passes.manager import Context, TargetLayout, graphs_within
 from dragoman.passes.min_cut import SINK, SOURCE, MinimumCut
@@ -142,8 +142,9 @@ class _Layouts:
         """The place of the operands of `node`, given that of one of its operands or results."""
         place = self.places[value]
         if value.producer is not node:
-            carried = any(node.operands[i] is value for i in carried_operands(node))
-            return place if carried and self._turns(node.op, place.perm) else None
+            carried = value is node.operands[0] or permutes_all(node.op)
+            fits = carried and len(place.perm) == permuted_rank(node.op, node.operand_types)
+            return place if fits and self._turns(node.op, place.perm) else None
         if isinstance(node.op, Transpose):
             perm = _perm_of(node.op)
             return Place(1 - place.home, perm) if place.perm == inverse(perm) else None
@@ -159,9 +160,8 @@ class _Layouts:
     def _wanted(node: Node, place: Place, moved: Permuted) -> dict[Value, Place]:
         """The places of all values that a movable node has, but for weights and what looks the same in both."""
         wanted: dict[Value, Place] = {}
-        for i in carried_operands(node):
-            value = node.operands[i]
-            if value is not None and value.weight is None:
+        for i, value in enumerate(node.operands):
+            if value is not None and value.weight is None and carries(node, i):
                 wanted[value] = place
         turned = isinstance(node.op, Transpose)
         back = Place(1 - place.home, inverse(place.perm)) if turned else Place(place.home, moved[1])
@@ -207,14 +207,15 @@ class _Layouts:
 
     def _add_transposes(self, problem: MinimumCut, value: Value, place: Place, vertices: Mapping[Node, int]) -> None:
         """One transpose for all users that are not in the layout of the producer."""
+        if value.weight is not None:
+            return  # it is transposed before the model runs
         cost = self.sizes.cost(value.type.shape, place.perm)
         producer, users = place.home, set[int]()
         node = value.producer
         if node is not None and node in self.moves and self._moves_results(node):
             producer = vertices[node]
         for user, index in value.uses:
-            carried = user in self.moves and index in carried_operands(user)
-            users.add(vertices[user] if carried else place.home)
+            users.add(vertices[user] if user in self.moves and carries(user, index) else place.home)
         _add_fan(problem, producer, users, cost)
 
     def _moves_results(self, node: Node) -> bool:
@@ -245,12 +246,12 @@ def _add_fan(problem: MinimumCut, producer: int, users: set[int], cost: int) -> 
         problem.edge(user, up, None)
 
 
-def carried_operands(node: Node) -> Iterable[int]:
-    """The operands that a move of this node permutes as they are; those of a lower rank are reshaped instead."""
-    if not permutes_all(node.op):
-        return range(min(1, len(node.operands)))
-    rank = permuted_rank(node.op, node.operand_types)
-    return [i for i, v in enumerate(node.operands) if v is not None and v.type.rank == rank]
+def carries(node: Node, index: int) -> bool:
+    """Whether a move of this node permutes that operand as it is; one of a lower rank is reshaped instead."""
+    value = node.operands[index]
+    if value is None or not permutes_all(node.op):
+        return index == 0 and value is not None
+    return value.type.rank == node.results[0].type.rank - isinstance(node.op, Stack)
 
 
 def _perm_of(op: Transpose) -> Perm:
@@ -329,7 +330,9 @@ class MoveAxes:
         move = self.plan.pop(node, None)
         if move is None:
             return "it stays where it is"
-        return Replacement(moved(builder, node, move), (node,))
+        operands = node.operands if permutes_all(node.op) else node.operands[:1]
+        turned = (v.producer for v in operands if v is not None and _source(v, move.perm) is not None)
+        return Replacement(moved(builder, node, move), (node, *(n for n in turned if n is not None)))
 
     def sample_graphs(self) -> Iterable[Graph]:
         """None: what is proved on samples is `permuted`, op by op."""
@@ -341,11 +344,18 @@ def moved(b: Builder, node: Node, move: Move) -> tuple[Value, ...]:
     operands = list(node.operands)
     for index, value in enumerate(operands if permutes_all(node.op) else operands[:1]):
         if value is not None:
-            operands[index] = _aligned(b, value, move.perm)
+            operands[index] = _source(value, move.perm) or _aligned(b, value, move.perm)
     results = b.apply(move.op, *operands)
     if move.back == identity(len(move.back)):
         return results
     return tuple(b.transpose(r, perm=inverse(move.back)) for r in results)
+
+
+def _source(value: Value, perm: Perm) -> Value | None:
+    """What `perm` makes of a transpose that it undoes, such as one left by a move before this one."""
+    if not isinstance(value.op, Transpose) or value.producer is None:
+        return None
+    return value.producer.operands[0] if _perm_of(value.op) == inverse(perm) else None
 
 
 def _aligned(b: Builder, value: Value, perm: Perm) -> Value:
