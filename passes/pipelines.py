@@ -10,11 +10,11 @@ from dragoman.passes.layout import choose_layout
 from dragoman.passes.manager import Context, Pass
 from dragoman.passes.recognition.recogniser import by_level, recognisers
 from dragoman.passes.rewrite import RULES, Rule, rules_in
-from dragoman.passes.rules import arithmetic, attention, batch_norm, movement
+from dragoman.passes.rules import arithmetic, attention, batch_norm, bias, movement
 
 CANONICAL: tuple[Rule, ...] = rules_in(movement, arithmetic)
 MASKS: tuple[Rule, ...] = rules_in(attention)
-AFFINE: tuple[Rule, ...] = rules_in(batch_norm)
+AFFINE: tuple[Rule, ...] = rules_in(bias, batch_norm)
 
 
 def all_rules() -> tuple[Rule, ...]:
@@ -35,7 +35,7 @@ def recognise(graph: Graph, context: Context) -> int:
 
 
 def fold_batch_norm(graph: Graph, context: Context) -> int:
-    """Batch normalisation into the convolution or matmul before it."""
+    """Biases and batch normalisation into the convolution or matmul before them."""
     return context.rewrite(graph, AFFINE)
 
 
@@ -51,8 +51,9 @@ OPTIMISE: tuple[Pass, ...] = (
     fold_constants,
     deduplicate,
     canonicalise,
-    choose_layout,
     fold_batch_norm,
+    choose_layout,
+    fold_batch_norm,  # what transposes kept apart
     fold_constants,
     canonicalise,
     deduplicate,

@@ -17,6 +17,7 @@ from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.interpreter import run
 from dragoman.ir.op import Op
 from dragoman.ir.ops.conv import CHANNELS_FIRST, CHANNELS_LAST
+from dragoman.ir.ops.shape import Transpose
 from dragoman.ir.ops.softmax import Softmax
 from dragoman.ir.provenance import NOWHERE, Provenance, Source
 from dragoman.ir.types import parse_type
@@ -330,6 +331,38 @@ def test_a_random_graph_computes_the_same_with_no_more_transposes(
     run_passes(plain, [p for p in OPTIMISE if p is not choose_layout])
     check_same(graph, optimised, small_input(graph))
     assert transposes(graph) <= transposes(plain)
+
+
+@settings(max_examples=6)
+@given(drawn=DRAWN.filter(lambda d: len(d) <= 5), spelling=st.sampled_from(nhwc.SPELLINGS))
+def test_no_other_choice_has_fewer_transposes(drawn: list[tuple[str, int, bool]], spelling: str) -> None:
+    """Every subset of the ops that may move, up to seven of them, against the one chosen."""
+    until = OPTIMISE.index(choose_layout)
+
+    def left(choice: Callable[[dict[Node, layout.Move]], dict[Node, layout.Move]] | None) -> int:
+        graph = drawn_graph(drawn, spelling)
+        context = Context(layout=ONNX)
+        run_passes(graph, OPTIMISE[:until], context)
+        if choice is not None:
+            layouts = layout._Layouts(graph, ONNX)
+            layouts.plan()
+            plan = choice({n: m for n, m in layouts.moves.items() if not isinstance(n.op, Transpose)})
+            context.rewrite(graph, [layout.MoveAxes(plan)])
+            context.rewrite(graph, layout._TIDY)
+        run_passes(graph, OPTIMISE[until + (choice is not None) :], context)
+        return transposes(graph)
+
+    count = 0
+
+    def counted(moves: dict[Node, layout.Move]) -> dict[Node, layout.Move]:
+        nonlocal count
+        count = len(moves)
+        return {}
+
+    left(counted)
+    best = left(None)
+    for chosen in itertools.product((False, True), repeat=min(count, 7)):
+        assert best <= left(lambda moves, chosen=chosen: dict(itertools.compress(moves.items(), chosen)))
 
 
 # ---- the cut --------------------------------------------------------------------------------------------------
