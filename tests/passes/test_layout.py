@@ -177,6 +177,17 @@ def test_all_users_share_one_transpose() -> None:
     assert transposes(graph) == 1
 
 
+def test_one_shared_transpose_is_better_than_three_smaller_ones() -> None:
+    def halves(m: nhwc.Maker) -> tuple[Value, ...]:
+        x = m.conv(m.x, 8, 1)
+        return tuple(m.b.slice(x, axes=(3,), starts=(at,), stops=(at + 4,)) for at in (0, 2, 4))
+
+    m = nhwc.Maker("f32[2,4,6,3]", "direct")
+    graph = m.done(*halves(m))
+    optimised(graph)
+    assert transposes(graph) == 2  # the image, and what is sliced
+
+
 def test_squeeze_and_excite_costs_no_transpose_where_its_gate_is_made_by_linear_layers() -> None:
     def gated(m: nhwc.Maker) -> Value:
         x = m.conv(m.x, 8, 1)
