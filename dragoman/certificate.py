@@ -28,7 +28,9 @@ from dragoman.ir.recall import compare_with_memory
 from dragoman.ir.records import decode, encode
 from dragoman.ir.roles import InputRole, input_roles
 from dragoman.ir.runner import Runner
+from dragoman.ir.types import DType
 from dragoman.ir.weights import fingerprint
+from dragoman.passes.precision import InHalf, Precision, half_dtype
 
 FORMAT = 1
 SUFFIX = ".dragoman.json"
@@ -59,6 +61,7 @@ class Certificate:
     inputs: tuple[InputRole, ...]
     options: Mapping[str, str]
     comparison: Comparison
+    precision: Precision | None = None  # how the graph was brought to half precision, if it was
 
     @property
     def output(self) -> str:
@@ -72,7 +75,12 @@ def certificate_path(output: Path) -> Path:
 
 
 def certify(
-    source: str, graph: Graph, files: Sequence[Path], comparison: Comparison, options: Mapping[str, str] | None = None
+    source: str,
+    graph: Graph,
+    files: Sequence[Path],
+    comparison: Comparison,
+    options: Mapping[str, str] | None = None,
+    precision: Precision | None = None,
 ) -> Certificate:
     """The certificate of an output (the first of `files`) for the graph as imported. Reads every byte of both once."""
     return Certificate(
@@ -85,6 +93,7 @@ def certify(
         inputs=input_roles(graph),
         options=dict(options or {}),
         comparison=comparison,
+        precision=precision,
     )
 
 
@@ -186,14 +195,22 @@ def replay(
     changed = _changed_files(certificate, path.parent)
     if changed:
         return _refused(certificate, changed)
-    candidate = (open_output or _open_output)(path.parent / certificate.output)
+    half = half_dtype(certificate.precision.dtype) if certificate.precision is not None else None
+    output = path.parent / certificate.output
+    candidate = open_output(output) if open_output is not None else _open_output(output, half)
     source = (rebuild or _rebuild)(certificate, trust)
     if isinstance(source, str):
         remembered = f"the source was not run again ({source}): compared with what the certificate remembers"
         return compare_with_memory(certificate.comparison, certificate.inputs, candidate, remembered, budget)
     graph, runner, examples = source
     report = compare(
-        graph, runner, candidate, cases=_cases(certificate, examples), budget=budget, rules=certificate.comparison.rules
+        graph,
+        runner if half is None else InHalf(graph, runner, half),
+        candidate,
+        cases=_cases(certificate, examples),
+        budget=budget,
+        rules=certificate.comparison.rules,
+        precision=half,
     )
     if report.rules:
         report = _noted(report, "rewrites were not proved again: their proofs are the recorded ones")
@@ -241,10 +258,10 @@ def _style(text: str) -> Style:
         raise Malformed(f"certificate: there is no style of cases {text[:80]!r}") from None
 
 
-def _open_output(path: Path) -> Runner:
-    from dragoman.backends.onnx import Session
+def _open_output(path: Path, half: DType | None) -> Runner:
+    from dragoman.half import open_half
 
-    return Session(path, optimise=False)
+    return open_half(path, half)
 
 
 def _rebuild(certificate: Certificate, trust: bool) -> Rebuilt | str:

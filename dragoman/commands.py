@@ -75,6 +75,10 @@ def convert(
     inputs: Inputs = None,
     opset: Annotated[int | None, typer.Option("--opset", help="The ONNX opset, 17 or newer.")] = None,
     target: Annotated[str, typer.Option("--for", help="portable: only ai.onnx operators.")] = "portable",
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", help="f16 or bf16: half precision where it is measured to be good enough."),
+    ] = None,
     external: Annotated[
         str, typer.Option("--external-data", help="Weights beside the model: auto (large models), always, never.")
     ] = "auto",
@@ -96,6 +100,7 @@ def convert(
             inputs=inputs or (),
             opset=opset,
             target=target,
+            precision=precision,
             external=external,
             verify=verify,
             budget=budget,

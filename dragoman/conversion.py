@@ -10,20 +10,27 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dragoman.certificate import certificate_path, certify, write
 from dragoman.inputs import InputSpec
 from dragoman.ir.equivalence import Comparison, Verdict, compare, tally
 from dragoman.ir.errors import NotEquivalent, OutputError, UsageError
+from dragoman.ir.graph import Graph
 from dragoman.ir.region import clone
+from dragoman.ir.runner import GraphRunner
 from dragoman.model import Model, checked_target, external_of, load
 from dragoman.notes import Note
 from dragoman.passes.manager import PassRecord
+from dragoman.passes.precision import Precision, half_dtype
 from dragoman.source import is_part_of
 from dragoman.stages import Progress, Stages, memory, silent
 
+if TYPE_CHECKING:
+    from dragoman.backends.onnx.write import Saved
+
 _LEAST_BUDGET, _BUDGET_PER_SECOND = 6.0, 3.0
+_LEAST_MEASURING = 30.0  # seconds that measuring for half precision may take, if verification takes less
 _CHECK_SHARE = 0.3  # of the verification budget that proofs of single rewrites may take
 
 
@@ -48,6 +55,7 @@ class Report:
     certificate: Path | None = None
     passes: Sequence[PassRecord] = ()
     notes: tuple[Note, ...] = ()
+    precision: Precision | None = None  # None: as the source has it
 
     @property
     def total_seconds(self) -> float:
@@ -84,6 +92,8 @@ def convert(
 
     `source`, `args`, `kwargs`, `dynamic`, `inputs`, `trust` are those of `load`. `budget` is the time in seconds that
     verification may take, by default three times what reading took and at least six; what it skipped is in the report.
+    `precision`, "f16" or "bf16", brings f32 nodes to half precision but for those that lose too much there, which the
+    report names; the result may then err K times as much as the source itself in that precision.
     Raises NotEquivalent, and writes nothing, when the result differs (`keep` writes it all the same), and every error
     of `load` and of the backend.
     """
@@ -99,14 +109,18 @@ def convert(
     imported, nodes_imported = clone(model.graph) if verify else None, len(model.graph)
     with stages.stage("optimise"):
         budget = max(_LEAST_BUDGET, _BUDGET_PER_SECOND * stages.total) if budget is None else budget
-        model.optimise(target, check=max(_LEAST_BUDGET, budget * _CHECK_SHARE) if verify else None)
+        check = max(_LEAST_BUDGET, budget * _CHECK_SHARE) if verify else None
+        model.optimise(target, check=check)
+    if precision is not None:
+        with stages.stage("reduce precision"):
+            model.reduce(precision, opset=opset, seconds=max(_LEAST_MEASURING, budget))
     with Staging(path, overwrite=overwrite) as staging:
         with stages.stage("write"):
             saved = staging.write(model.graph, opset=opset, external=external_of(external))
         comparison = None
         if imported is not None:
             with stages.stage("verify"):
-                comparison = _compared(model, imported, saved.path, budget, _again(source, path))
+                comparison = _compared(model, imported, saved, budget, _again(source, path, precision))
         _, peak = memory()
         report = Report(
             source=model.spec,
@@ -124,6 +138,7 @@ def convert(
             memory_peak=peak,
             passes=tuple(model.passes),
             notes=model.notes,
+            precision=model.precision,
         )
         if report.verdict is Verdict.DIFFERENT and not keep:
             raise NotEquivalent(f"{path} was not written: the result differs from the source\n{comparison}")
@@ -131,10 +146,11 @@ def convert(
         if comparison is not None and imported is not None:
             with stages.stage("certify"):
                 options = {"to": to, "target": target, "opset": str(report.opset)}
+                options |= {"precision": precision} if precision is not None else {}
                 files = [f for f in (saved.path, saved.data) if f is not None]
                 certificate = certificate_path(saved.path)
                 try:
-                    write(certify(model.spec, imported, files, comparison, options), certificate)
+                    write(certify(model.spec, imported, files, comparison, options, model.precision), certificate)
                 except OutputError as error:
                     reason = getattr(error.__cause__, "strerror", None) or error
                     raise OutputError(
@@ -167,7 +183,7 @@ def _check_request(to: str, target: str, precision: str | None, opset: int | Non
 
     checked_opset(opset)
     if precision is not None:
-        raise UsageError(f"precision {precision!r}: reduced precision is not there yet; leave it out")
+        half_dtype(precision)
 
 
 def _check_output(path: Path, source: Any, overwrite: bool) -> None:
@@ -180,21 +196,27 @@ def _check_output(path: Path, source: Any, overwrite: bool) -> None:
         raise OutputError(f"{path} belongs to the source: write elsewhere")
 
 
-def _compared(model: Model, imported: Any, path: Path, budget: float, command: str) -> Comparison:
+def _compared(model: Model, imported: Graph, saved: Saved, budget: float, command: str) -> Comparison:
     from dragoman.backends.onnx import Session
-    from dragoman.ir.equivalence import GraphRunner
 
-    candidate = Session(path, optimise=False, graph=model.graph)
-    source = model.source or GraphRunner(imported, "Dragoman's interpreter")
     rules = tally(model.checker.firings, model.checker.unchecked) if model.checker else None
     given = [model.examples] if model.examples else []
     spent = model.checker.spent if model.checker else 0.0
     left = max(budget - spent, 0.0)
+    if model.precision is not None:
+        from dragoman.half import compare_half
+
+        half = half_dtype(model.precision.dtype)
+        places = (imported, model.source, model.graph, saved.path, half, saved.opset)
+        return compare_half(*places, given=given, budget=left, rules=rules, command=command)
+    candidate = Session(saved.path, optimise=False, graph=model.graph)
+    source = model.source or GraphRunner(imported, "Dragoman's interpreter")
     return compare(imported, source, candidate, given=given, budget=left, rules=rules, command=command)
 
 
-def _again(source: Any, path: Path) -> str:
+def _again(source: Any, path: Path, precision: str | None) -> str:
     """The command that writes the result in spite of a difference, where a shell can name the source."""
     if not isinstance(source, (str, Path)):
         return ""
-    return shlex.join(["dragoman", "convert", str(source), "-o", str(path), "--keep"])
+    reduced = ["--precision", precision] if precision is not None else []
+    return shlex.join(["dragoman", "convert", str(source), "-o", str(path), *reduced, "--keep"])

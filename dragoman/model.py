@@ -18,6 +18,7 @@ from dragoman.notes import Note
 from dragoman.passes.check import RewriteChecker
 from dragoman.passes.manager import Context, PassRecord, TargetLayout, run_passes
 from dragoman.passes.pipelines import IMPORTED, OPTIMISE
+from dragoman.passes.precision import Precision, half_dtype, reduce_precision
 from dragoman.source import locate
 from dragoman.stages import Progress, silent
 
@@ -40,6 +41,7 @@ class Model:
     passes: list[PassRecord] = field(default_factory=list[PassRecord])
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     checker: RewriteChecker | None = None
+    precision: Precision | None = None
 
     def __str__(self) -> str:
         return str(self.graph)
@@ -65,20 +67,58 @@ class Model:
         return dict(zip(self.graph.output_names, (v.type for v in self.graph.outputs), strict=True))
 
     def optimise(
-        self, target: str = "portable", *, check: float | None = None, progress: Callable[[str], None] = silent
+        self,
+        target: str = "portable",
+        *,
+        precision: str | None = None,
+        opset: int | None = None,
+        check: float | None = None,
+        progress: Callable[[str], None] = silent,
     ) -> Model:
         """Run the optimising passes in place and return the model.
 
         `check` is a time budget in seconds: every rewrite is then proved where it fires, until the budget is spent.
+        `precision`, "f16" or "bf16", then does what `reduce` does.
         """
         from dragoman.backends.onnx import PREFERRED_LAYOUT, channels_first_only
 
+        if precision is not None:
+            half_dtype(precision)
         checked_target(target)
         self.checker = RewriteChecker(seconds=check) if check is not None else None
         layout = TargetLayout(PREFERRED_LAYOUT, channels_first_only)
         context = run_passes(self.graph, OPTIMISE, Context(self.checker, layout, progress))
         self.passes.extend(context.records)
+        if precision is not None:
+            self.reduce(precision, opset=opset, progress=progress)
         return self
+
+    def reduce(
+        self,
+        precision: str,
+        *,
+        opset: int | None = None,
+        seconds: float = 60.0,
+        progress: Callable[[str], None] = silent,
+    ) -> Precision:
+        """Bring f32 nodes to `precision`, "f16" or "bf16", and return the record, which names those that stay in f32:
+        they lose too much there, or ONNX at `opset` does not have them there.
+
+        Inputs and outputs keep their types. Measuring takes about `seconds`. Raises UsageError.
+        """
+        from dragoman.backends.onnx import legal
+
+        self.graph, self.precision = reduce_precision(
+            self.graph,
+            half_dtype(precision),
+            source=self.source,
+            examples=self.examples,
+            supports=legal(opset),
+            seconds=seconds,
+            context=Context(check=self.checker),
+            progress=progress,
+        )
+        return self.precision
 
     def save(
         self, path: str | Path, *, opset: int | None = None, external: str = "auto", overwrite: bool = False

@@ -11,9 +11,11 @@ from dragoman.notes import pending
 if TYPE_CHECKING:
     from dragoman.conversion import Report
     from dragoman.ir.findings import CaseFinding, Comparison
+    from dragoman.passes.precision import Precision
 
 WIDTH = 15
 _LISTED = 5  # outputs
+_KEPT = 10  # nodes left in f32
 
 
 def size(count: float) -> str:
@@ -32,6 +34,8 @@ def report_lines(report: Report) -> Iterator[str]:
         yield from (row("", line) for line in error_lines(report.comparison))
     nodes = f"{report.nodes_imported} imported, {report.nodes_optimised} optimised, {report.nodes_written} ONNX"
     yield row("nodes", f"{nodes} (opset {report.opset})")
+    if report.precision is not None:
+        yield from precision_lines(report.precision)
     rules = _rules(report)
     if rules:
         yield row("rewrites", rules)
@@ -65,6 +69,17 @@ def error_lines(comparison: Comparison) -> Iterator[str]:
         yield printable(f"{_counted(len(comparison.skipped), 'case')} skipped: {next(iter(reasons))}{more}")
     if comparison.reason:
         yield printable(comparison.reason)
+
+
+def precision_lines(precision: Precision) -> Iterator[str]:
+    """What is in half precision, how the whole stands, and each node left in f32 with the reason."""
+    first, *rest = str(precision).split("; ")
+    yield row("precision", first)
+    yield from (row("", line) for line in rest)
+    for kept in precision.kept[:_KEPT]:
+        yield row("in f32", printable(str(kept)))
+    if len(precision.kept) > _KEPT:
+        yield row("", f"and {len(precision.kept) - _KEPT} more nodes in f32, which the certificate names")
 
 
 def _for_want_of_time(comparison: Comparison) -> str:

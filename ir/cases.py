@@ -82,7 +82,7 @@ def plan_cases(graph: Graph, *, seeds: Sequence[int] = (0, 1), given: Sequence[S
     plan += [Case({**ones, n: high}, seed=first, label=f"{n} at its maximum") for n, high in bounded]
     distinct = {(tuple(sorted(c.symbols.items())), c.style, c.seed): c for c in reversed(plan)}
     taken = [Case({}, Style.GIVEN, arrays=tuple(a), label=f"#{i + 1}" * (len(given) > 1)) for i, a in enumerate(given)]
-    met = [sizes for arrays in given if (sizes := _sizes_of(graph, arrays)) is not None]
+    met = [sizes for arrays in given if (sizes := sizes_of(graph, arrays)) is not None]
     # Real arrays tell more than made-up ones of the same sizes.
     return [
         *taken,
@@ -90,7 +90,7 @@ def plan_cases(graph: Graph, *, seeds: Sequence[int] = (0, 1), given: Sequence[S
     ]
 
 
-def _sizes_of(graph: Graph, arrays: Sequence[Any]) -> Mapping[str, int] | None:
+def sizes_of(graph: Graph, arrays: Sequence[Any]) -> Mapping[str, int] | None:
     """The extents of symbols that arrays have; None where they do not fit, which is reported when they are run."""
     sizes: dict[str, int] = {}
     try:

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from dragoman.ir.bisect import find_divergence, first_difference
@@ -37,10 +38,10 @@ from dragoman.ir.findings import (
 from dragoman.ir.graph import Graph
 from dragoman.ir.judge import Output, judge, judge_draws, outputs_of, wide
 from dragoman.ir.local import rounding_unit, tolerance_factor
-from dragoman.ir.noise import most_amplifying, noisy_outputs, profile, spread
+from dragoman.ir.noise import largest_number, most_amplifying, noisy_outputs, profile, spread
 from dragoman.ir.roles import InputRole, input_roles
-from dragoman.ir.runner import GraphRunner, Named, Probing, Runner, check_inputs
-from dragoman.ir.types import dtype_of
+from dragoman.ir.runner import GraphRunner, Named, Probing, Reduced, Runner, check_inputs
+from dragoman.ir.types import DType, dtype_of
 
 __all__ = ["Case", "Comparison", "GraphRunner", "Named", "Probing", "Runner", "Style", "Verdict", "compare", "tally"]
 
@@ -66,6 +67,7 @@ def compare(
     least: int = 3,
     rules: Sequence[RuleProofs] | None = None,
     command: str = "",
+    precision: DType | None = None,
 ) -> Comparison:
     """Compare a candidate with its source and give the verdict.
 
@@ -75,10 +77,12 @@ def compare(
     budget     seconds, but the first `least` cases always run; what is left out is listed
     rules      the rewrites between graph and candidate (`tally`): with None no more than VERIFIED can be said
     command    reproduces this comparison from a shell, for the report
+    precision  what both compute in where the graph has wider floats: then `source` runs in that precision, and inputs
+               on which the model leaves its range show nothing
     """
     for arrays in given:
         check_inputs(graph, arrays)
-    session = _Session(graph, source, candidate, budget, least, command)
+    session = _Session(graph, source, candidate, budget, least, command, precision)
     names = session.names_differ()
     if names:
         return session.report(Verdict.DIFFERENT, names, rules)
@@ -102,7 +106,7 @@ def _judgement(session: _Session, rules: Sequence[RuleProofs] | None) -> tuple[V
         missed = sum(r.unchecked for r in unchecked)
         return Verdict.INCONCLUSIVE, f"{missed} rewrites were not checked, of {', '.join(r.rule for r in unchecked)}"
     fired = sum(r.fired for r in rules or ())
-    if rules is not None and all(r.proven == r.fired for r in rules):
+    if rules is not None and session.precision is None and all(r.proven == r.fired for r in rules):
         rewrites = f"each of {fired} rewrites exactly and locally, and " if fired else ""
         return Verdict.PROVEN, f"{rewrites}all outputs end to end"
     return Verdict.VERIFIED, "all outputs end to end" + (f", and each of {fired} rewrites locally" if fired else "")
@@ -118,6 +122,7 @@ class _Session:
     budget: float | None
     least: int
     command: str
+    precision: DType | None = None
     found: list[CaseFinding] = field(default_factory=list[CaseFinding])
     skipped: list[Skipped] = field(default_factory=list[Skipped])
     notes: list[str] = field(default_factory=list[str])
@@ -128,14 +133,20 @@ class _Session:
     oracle: str = ""
     first: tuple[Sequence[Any], Sequence[Any], Sequence[Any]] | None = None  # inputs, oracle, source of the first case
     calibration: list[float] | None = None
+    peak: float = 0.0  # of a stress case that leaves the range of the precision: the largest number in it
 
     def __post_init__(self) -> None:
         self.started = time.perf_counter()
         self.roles: tuple[InputRole, ...] = input_roles(self.graph)
-        self.outputs: list[Output] = outputs_of(self.graph)
+        self.outputs: list[Output] = [self._in_precision(o) for o in outputs_of(self.graph)]
         self.interpreter = GraphRunner(self.graph)
         self.per_element = 0.0  # seconds, in the largest case so far
         self.largest = 0
+
+    def _in_precision(self, output: Output) -> Output:
+        if self.precision is None or not output.precision.is_inexact:
+            return output
+        return replace(output, precision=max(output.precision, self.precision, key=rounding_unit))
 
     # ---- cases ---------------------------------------------------------------------------------------
 
@@ -190,6 +201,8 @@ class _Session:
         """Why a case far from usual inputs says nothing of the candidate: rounding alone moves its outputs as far."""
         if case.style not in _STRESS or finding.status is not Status.UNSTABLE:
             return ""
+        if self.peak:
+            return f"it shows nothing: numbers of the model reach {self.peak:.2g} there, beyond {self.precision}"
         moved = next(o for o in finding.outputs if o.status is Status.UNSTABLE)
         kind = "the model magnifies rounding" if moved.factor else "numbers tie within rounding"
         return f"it shows nothing: {kind} there, and {moved.name!r} moves as far by rounding alone"
@@ -234,10 +247,15 @@ class _Session:
             except Exception as error:
                 self.notes.append(f"{self.source.name} has no double precision here: {_first_line(error)}")
             else:
-                self.oracle = f"{self.source.name} in float64"
+                self.oracle = f"{self._original.name} in float64"
                 return truth, own
         self.oracle = self._interpreter_oracle
         return self.interpreter.run(inputs, double=True), own
+
+    @property
+    def _original(self) -> Runner:
+        """What the source is in double precision, and can be looked into as."""
+        return self.source.original if isinstance(self.source, Reduced) else self.source
 
     @property
     def _interpreter_oracle(self) -> str:
@@ -255,6 +273,11 @@ class _Session:
         results = [judge(o, t, s, c) for o, t, s, c in zip(self.outputs, truth, own, got, strict=True)]
         if self.oracle == self._interpreter_oracle and self._wrong_import(case, inputs, truth, own, results):
             return tuple(results)
+        self.peak = 0.0
+        if any(r.status is Status.WRONG for r in results) and case.style in _STRESS:
+            self.peak = self._beyond_range(inputs)
+            if self.peak and all(self._could_be_rounding(r) or "Inf" in r.reason or "NaN" in r.reason for r in results):
+                return tuple(replace(r, status=Status.UNSTABLE) if r.status is Status.WRONG else r for r in results)
         if any(r.status is Status.WRONG for r in results):
             try:
                 results = self._second_look(case, inputs, results, (truth, own, got))
@@ -263,6 +286,13 @@ class _Session:
                 self.notes.append(f"the difference could not be looked into: {_first_line(error)}")
                 self._differs(case, next(f"{r.name!r}: {r.reason}" for r in results if r.status is Status.WRONG))
         return tuple(results)
+
+    def _beyond_range(self, inputs: Sequence[Any]) -> float:
+        """The largest number that the model meets on these inputs in float64, if the precision cannot hold it; or 0."""
+        if self.precision is None:
+            return 0.0
+        peak = largest_number(self.graph, inputs)
+        return peak if peak > float(ml_dtypes.finfo(self.precision.numpy).max) else 0.0
 
     def _wrong_import(
         self,
@@ -280,7 +310,7 @@ class _Session:
             if np.any(np.isfinite(distance) & (distance > 4 * allowed[i].max(initial=0.0))):
                 reason = f"the imported graph is not the source: they differ by {results[i].worst_source:.3g}"
                 results[i] = replace(results[i], status=Status.WRONG, reason=reason, excess=np.inf)
-                self.divergence = first_difference(self.source, inputs, reason, self.command)
+                self.divergence = first_difference(self._original, inputs, reason, self.command)
                 self._differs(case, f"{results[i].name!r}: {reason}")
                 return True
         return False
@@ -332,7 +362,7 @@ class _Session:
         """Why outputs are wrong: a node that is wrong on its own inputs, or rounding that the model magnifies."""
         if all(r.status is not Status.WRONG for r in results):
             return results
-        divergence = find_divergence(self.graph, self.source, self.candidate, inputs, truth, self.command)
+        divergence = find_divergence(self.graph, self._original, self.candidate, inputs, truth, self.command)
         if divergence is not None:
             self.divergence = divergence
             self._differs(case, f"{divergence.node}: {divergence.reason}")
@@ -389,6 +419,12 @@ class _Session:
                 return f"its {what} are {', '.join(theirs)}, not {', '.join(ours)}"
         return ""
 
+    def _standard_note(self) -> list[str]:
+        if self.precision is None:
+            return []
+        k = tolerance_factor(self.precision)
+        return [f"in {self.precision}: the error may be {k:g} × that of the source itself in {self.precision}"]
+
     def report(self, verdict: Verdict, reason: str, rules: Sequence[RuleProofs] | None) -> Comparison:
         """The report so far."""
         return Comparison(
@@ -402,7 +438,7 @@ class _Session:
             rules=None if rules is None else tuple(rules),
             divergence=self.divergence,
             conditioning=self.conditioning,
-            notes=tuple(dict.fromkeys(self.notes)),
+            notes=tuple(dict.fromkeys([*self._standard_note(), *self.notes])),
             seconds=time.perf_counter() - self.started,
             budget=self.budget,
         )

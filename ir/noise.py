@@ -177,6 +177,28 @@ def most_amplifying(graph: Graph, inputs: Sequence[Any], unit: float, seed: int 
     return tracing.worst
 
 
+class _Peak(Interpreter):
+    """A float64 run that notes the largest finite number it computes."""
+
+    peak = 0.0
+
+    def run_node(self, node: Node, operands: Sequence[Array | None]) -> tuple[Array, ...]:
+        results = super().run_node(node, operands)
+        for value, result in zip(node.results, results, strict=True):
+            if value.type.dtype.is_float:
+                size = np.abs(result)
+                self.peak = max(self.peak, float(size.max(initial=0.0, where=np.isfinite(size))))
+        return results
+
+
+def largest_number(graph: Graph, inputs: Sequence[Any]) -> float:
+    """The largest finite magnitude among inputs and results of a run in float64, regions counted by their results."""
+    run = _Peak(graph, FLOAT64)
+    run.run(inputs)
+    given = (np.abs(np.asarray(x, np.float64)) for x in inputs if np.asarray(x).dtype.kind in "fV")
+    return max([run.peak, *(float(x.max(initial=0.0, where=np.isfinite(x))) for x in given)])
+
+
 def relative_distance(x: Array, exact: Array) -> float:
     """The Euclidean distance over the norm, where both are finite; 1 for equal-sized integers that differ anywhere."""
     if exact.dtype.kind not in "fc":

@@ -1,7 +1,8 @@
 """What can be run and compared: a source framework's model, a converted file, a graph of ours.
 
-A `Runner` gives outputs for inputs. It may also know its names (`Named`) and show the values inside it (`Probing`).
-Nothing here knows a framework: frontends and backends provide the runners.
+A `Runner` gives outputs for inputs. It may also know its names (`Named`), show the values inside it (`Probing`), or
+stand for another in a lower precision (`Reduced`). Nothing here knows a framework: frontends and
+backends provide the runners.
 """
 
 from __future__ import annotations
@@ -62,6 +63,16 @@ class Probing(Protocol):
 
     def probe(self, inputs: Sequence[Array], values: Sequence[Value], double: bool = False) -> Mapping[Value, Array]:
         """What these values are in a run on these inputs; those it cannot tell are left out. `double` as in `run`."""
+        ...
+
+
+@runtime_checkable
+class Reduced(Protocol):
+    """A runner that stands for another in a lower precision; in double, it is that other."""
+
+    @property
+    def original(self) -> Runner:
+        """The other."""
         ...
 
 

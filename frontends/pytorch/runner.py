@@ -7,6 +7,7 @@ nothing is rounded on the way.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dragoman.frontends.pytorch.dtypes import to_torch
 from dragoman.frontends.pytorch.names import Leaf
 from dragoman.frontends.pytorch.untouched import untouched
 from dragoman.frontends.pytorch.weights import from_numpy, to_numpy
 from dragoman.ir.errors import UsageError
 from dragoman.ir.graph import Graph, Value
+from dragoman.ir.types import DType
 
 if TYPE_CHECKING:
     from dragoman.frontends.pytorch.probe import ProgramProbe
@@ -60,6 +63,17 @@ class SourceRunner:
         self._buffers = list(buffers)  # states: buffers that come as inputs and go as outputs
         self._changed = list(changed)  # inputs that the model writes to, and that go as outputs too
         self._doubled: dict[str, Tensor] | None = None
+        self._cast: torch.dtype | None = None  # what f32 is cast to
+        self._casted: dict[str, Tensor] | None = None
+
+    def cast(self, dtype: DType) -> SourceRunner:
+        """The model cast to another precision, as `module.to(dtype)` does: f32 parameters, buffers and inputs. What it
+        gives is in that precision; a dtype that the model writes down itself stays. Holds the cast weights.
+        """
+        other = copy.copy(self)
+        other._cast, other._doubled, other._look = to_torch(dtype), None, None
+        other.name = f"{self.name} in {dtype}"
+        return other
 
     def examples(self) -> list[Array]:
         """The arguments that the model was traced with, in the order of the graph's inputs."""
@@ -90,8 +104,8 @@ class SourceRunner:
         return [_array(x) for x in outputs if x is not None]
 
     def release(self) -> None:
-        """Give up the doubled weights."""
-        self._doubled = None
+        """Give up the doubled and cast weights."""
+        self._doubled = self._casted = None
 
     # ---- values inside -------------------------------------------------------------------------------
 
@@ -114,16 +128,25 @@ class SourceRunner:
     def _narrowed(self, name: str, x: Tensor) -> Tensor:
         """A floating-point input in the precision that the model was traced with."""
         wanted = next((leaf.dtype for n, leaf in self._inputs if n == name and isinstance(leaf, Tensor)), x.dtype)
-        return x.to(wanted) if x.is_floating_point() else x
+        return self._in_cast(x.to(wanted)) if x.is_floating_point() else x
+
+    def _in_cast(self, x: Tensor) -> Tensor:
+        return x.to(self._cast) if self._cast is not None and x.dtype == torch.float32 else x
 
     def _weights(self, double: bool) -> Mapping[str, Tensor]:
+        if not double and self._cast is not None:
+            if self._casted is None:
+                self._casted = {name: self._in_cast(x.detach()) for name, x in self._named()}
+            return self._casted
         if not double:
             return {}
         if self._doubled is None:
             with torch.no_grad():
-                named = [*self._module.named_parameters(), *self._module.named_buffers()]
-                self._doubled = {name: wide(tensor.detach()) for name, tensor in named}
+                self._doubled = {name: wide(tensor.detach()) for name, tensor in self._named()}
         return self._doubled
+
+    def _named(self) -> list[tuple[str, Tensor]]:
+        return [*self._module.named_parameters(), *self._module.named_buffers()]
 
 
 def _array(x: Any) -> Array:
