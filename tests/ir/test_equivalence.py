@@ -16,7 +16,7 @@ from dragoman.ir.equivalence import Comparison, GraphRunner, Verdict, compare, t
 from dragoman.ir.errors import UsageError
 from dragoman.ir.findings import RuleProofs, Status
 from dragoman.ir.graph import Graph
-from dragoman.ir.types import I64, parse_type
+from dragoman.ir.types import BF16, F16, I64, parse_type
 from dragoman.ir.weights import ArrayWeight
 
 RNG = np.random.default_rng(4)
@@ -407,3 +407,48 @@ def test_half_precision_models_are_judged_by_three_times_the_error() -> None:
     report = compare(graph, Plain(graph), Plain(graph))
     assert report.verdict is Verdict.VERIFIED, str(report)
     assert {o.factor for c in report.cases for o in c.outputs} == {3.0}
+
+
+# ---- in a lower precision ------------------------------------------------------------------------------
+
+
+@dataclass
+class Lower:
+    """A source in f16: its outputs are off by `unit` of themselves; in double it is the original."""
+
+    original: Any
+    unit: float = 2.0**-11
+    name: str = "source in f16"
+
+    def run(self, inputs: Sequence[Any], double: bool = False) -> list[Any]:
+        outputs = self.original.run(inputs, double)
+        return outputs if double else [(x * (1 + self.unit)).astype(x.dtype) for x in outputs]
+
+
+def product() -> Graph:
+    return graph_of(lambda b, g, x: b.matmul(x, g.add_weight("w", ArrayWeight(WEIGHT))), "f32[batch,16]")
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(2.5, Verdict.VERIFIED), (40.0, Verdict.DIFFERENT)])
+def test_in_a_lower_precision_the_source_in_that_precision_is_the_standard(off: float, verdict: Verdict) -> None:
+    source = Lower(Plain(product(), "source"), unit=5 * 2.0**-11)
+    candidate = Changed(product(), lambda outputs: [x * np.float32(1 + off * 2.0**-11) for x in outputs])
+    report = compare(product(), source, candidate, precision=F16, rules=[])
+    assert report.verdict is verdict
+    assert report.oracle == "source in float64"
+    assert "in f16: the error may be 3 × that of the source itself in f16" in report.notes
+    assert compare(product(), source.original, candidate).verdict is Verdict.DIFFERENT
+
+
+def test_inputs_on_which_the_model_leaves_the_range_of_the_precision_show_nothing() -> None:
+    def overflowing(outputs: list[Any]) -> list[Any]:
+        return [np.where(np.abs(x) > 65504, np.inf, x).astype(x.dtype) for x in outputs]
+
+    graph = graph_of(lambda b, g, x: b.mul(x, 1000.0), "f32[batch,16]")
+    source = Lower(Plain(graph, "source"))
+    report = compare(graph, source, Changed(graph, overflowing), precision=F16)
+    assert report.verdict is Verdict.VERIFIED
+    (skipped,) = [s for s in report.skipped if "large" in s.name]
+    assert "beyond f16" in skipped.reason
+    wider = compare(graph, source, Changed(graph, overflowing), precision=BF16)
+    assert wider.verdict is Verdict.DIFFERENT

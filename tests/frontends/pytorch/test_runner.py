@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dragoman.frontends.pytorch.dtypes import to_torch
+from dragoman.ir.types import BF16, F16, DType
 from tests.frontends.pytorch.compared import Calls, arrays_of, assert_same, imported
 
 
@@ -136,3 +139,19 @@ def test_what_a_model_keeps_between_calls_is_as_it_was() -> None:
     (result,) = source.runner.run(arrays_of([x]))
     np.testing.assert_array_equal(result, module(x).detach().numpy())
     assert list(module.cache) == [2]
+
+
+@pytest.mark.parametrize("dtype", [F16, BF16], ids=str)
+def test_cast_the_model_gives_what_torch_gives_after_to(dtype: DType) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.LayerNorm(16)).eval()
+    x = torch.randn(2, 8)
+    source = imported(module, (x,))
+    before = source.runner.run(arrays_of([x]))
+    (result,) = source.runner.cast(dtype).run(arrays_of([x]))
+    with torch.no_grad():
+        expected = copy.deepcopy(module).to(to_torch(dtype))(x.to(to_torch(dtype)))
+    assert result.dtype == dtype.numpy
+    np.testing.assert_array_equal(result.astype(np.float32), expected.float().numpy())
+    assert all(p.dtype == torch.float32 for p in module.parameters())
+    np.testing.assert_array_equal(source.runner.run(arrays_of([x]))[0], before[0])
