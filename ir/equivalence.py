@@ -38,7 +38,7 @@ from dragoman.ir.findings import (
 from dragoman.ir.graph import Graph
 from dragoman.ir.judge import Output, judge, judge_draws, outputs_of, wide
 from dragoman.ir.local import rounding_unit, tolerance_factor
-from dragoman.ir.noise import largest_number, most_amplifying, noisy_outputs, profile, spread
+from dragoman.ir.noise import faintest_row, largest_number, most_amplifying, noisy_outputs, profile, spread
 from dragoman.ir.roles import InputRole, input_roles
 from dragoman.ir.runner import GraphRunner, Named, Probing, Reduced, Runner, check_inputs
 from dragoman.ir.types import DType, dtype_of
@@ -133,7 +133,7 @@ class _Session:
     oracle: str = ""
     first: tuple[Sequence[Any], Sequence[Any], Sequence[Any]] | None = None  # inputs, oracle, source of the first case
     calibration: list[float] | None = None
-    peak: float = 0.0  # of a stress case that leaves the range of the precision: the largest number in it
+    beyond: str = ""  # how the last stress case leaves the range of the precision
 
     def __post_init__(self) -> None:
         self.started = time.perf_counter()
@@ -201,8 +201,8 @@ class _Session:
         """Why a case far from usual inputs says nothing of the candidate: rounding alone moves its outputs as far."""
         if case.style not in _STRESS or finding.status is not Status.UNSTABLE:
             return ""
-        if self.peak:
-            return f"it shows nothing: numbers of the model reach {self.peak:.2g} there, beyond {self.precision}"
+        if self.beyond:
+            return f"it shows nothing: {self.beyond}"
         moved = next(o for o in finding.outputs if o.status is Status.UNSTABLE)
         kind = "the model magnifies rounding" if moved.factor else "numbers tie within rounding"
         return f"it shows nothing: {kind} there, and {moved.name!r} moves as far by rounding alone"
@@ -273,10 +273,12 @@ class _Session:
         results = [judge(o, t, s, c) for o, t, s, c in zip(self.outputs, truth, own, got, strict=True)]
         if self.oracle == self._interpreter_oracle and self._wrong_import(case, inputs, truth, own, results):
             return tuple(results)
-        self.peak = 0.0
+        self.beyond = ""
         if any(r.status is Status.WRONG for r in results) and case.style in _STRESS:
-            self.peak = self._beyond_range(inputs)
-            if self.peak and all(self._could_be_rounding(r) or "Inf" in r.reason or "NaN" in r.reason for r in results):
+            self.beyond = self._beyond_range(inputs)
+            if self.beyond and all(
+                self._could_be_rounding(r) or "Inf" in r.reason or "NaN" in r.reason for r in results
+            ):
                 return tuple(replace(r, status=Status.UNSTABLE) if r.status is Status.WRONG else r for r in results)
         if any(r.status is Status.WRONG for r in results):
             try:
@@ -287,12 +289,16 @@ class _Session:
                 self._differs(case, next(f"{r.name!r}: {r.reason}" for r in results if r.status is Status.WRONG))
         return tuple(results)
 
-    def _beyond_range(self, inputs: Sequence[Any]) -> float:
-        """The largest number that the model meets on these inputs in float64, if the precision cannot hold it; or 0."""
+    def _beyond_range(self, inputs: Sequence[Any]) -> str:
+        """How the model leaves the range of the precision on these inputs in float64; empty if it does not."""
         if self.precision is None:
-            return 0.0
+            return ""
+        limits = ml_dtypes.finfo(self.precision.numpy)
+        faint = faintest_row(inputs)
+        if faint < float(limits.smallest_normal):
+            return f"a row of the inputs is at most {faint:.2g}, below what {self.precision} holds well"
         peak = largest_number(self.graph, inputs)
-        return peak if peak > float(ml_dtypes.finfo(self.precision.numpy).max) else 0.0
+        return f"numbers reach {peak:.2g}, beyond {self.precision}" if peak > float(limits.max) else ""
 
     def _wrong_import(
         self,

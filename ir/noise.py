@@ -199,6 +199,16 @@ def largest_number(graph: Graph, inputs: Sequence[Any]) -> float:
     return max([run.peak, *(float(x.max(initial=0.0, where=np.isfinite(x))) for x in given)])
 
 
+def faintest_row(inputs: Sequence[Any]) -> float:
+    """The least over rows (along the first axis) of float inputs of the largest magnitude in a row that is not zero."""
+    least = math.inf
+    for x in map(np.asarray, inputs):
+        if x.dtype.kind in "fV" and x.ndim and x.size:
+            peaks = np.abs(x.astype(np.float64)).reshape(x.shape[0], -1).max(axis=1)
+            least = min(least, float(peaks.min(initial=math.inf, where=peaks > 0)))
+    return least
+
+
 def relative_distance(x: Array, exact: Array) -> float:
     """The Euclidean distance over the norm, where both are finite; 1 for equal-sized integers that differ anywhere."""
     if exact.dtype.kind not in "fc":

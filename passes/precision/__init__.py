@@ -31,7 +31,7 @@ from dragoman.passes.precision.measure import Measuring, allowed_error
 from dragoman.passes.precision.narrow import Forms, computes_in_f32, narrowed
 from dragoman.passes.precision.record import Kept, Precision
 from dragoman.passes.precision.standard import InHalf
-from dragoman.passes.precision.whole import Whole, put_back
+from dragoman.passes.precision.whole import MOST, Whole, put_back
 
 __all__ = ["HALVES", "InHalf", "Kept", "Precision", "half_dtype", "reduce_precision"]
 
@@ -172,6 +172,13 @@ class _Reduction:
         origin = node.provenance
         allowed = allowed_error(self._half)
         return Kept(described, origin.module, origin.line, reason, finding.error, allowed)
+
+
+def _put_back(error: float) -> str:
+    """Why a node whose group alone makes this error, in terms of what is allowed, went back to f32."""
+    if error >= MOST:
+        return "the whole is beyond its bound: an exact output changes, or one leaves the range, by rounding here alone"
+    return f"the whole is beyond its bound, of which rounding here alone makes {error:.2g}"
 
 
 def _casts(graph: Graph) -> int:

@@ -28,6 +28,7 @@ from dragoman.ir.types import DType, dtype_of
 from dragoman.passes.precision.standard import InHalf
 
 _MARGINAL = 8.0  # as in proof C: an excess below may be the luck of few elements
+MOST = 1e6  # times what is allowed; what is more, infinite for exact results, counts as this
 _GROUPS, _PARTS, _LEAVES = 16, 4, 128
 Write = Callable[[Collection[Node]], Graph]
 """The graph with these nodes in f32, as the target runs it."""
@@ -123,7 +124,7 @@ def put_back(
     def measured(parts: Sequence[Sequence[Node]]) -> None:
         for part in parts:
             others = wide | (set(nodes) - set(part))
-            error = min(whole.share(write(others)), 1e6)
+            error = min(whole.share(write(others)), MOST)
             heapq.heappush(groups, _Group(-error * error / len(part), list(part), error))
 
     measured(_parts(nodes, _GROUPS))

@@ -452,3 +452,17 @@ def test_inputs_on_which_the_model_leaves_the_range_of_the_precision_show_nothin
     assert "beyond f16" in skipped.reason
     wider = compare(graph, source, Changed(graph, overflowing), precision=BF16)
     assert wider.verdict is Verdict.DIFFERENT
+
+
+def test_faint_inputs_below_the_precision_show_nothing() -> None:
+    def flushing(outputs: list[Any]) -> list[Any]:
+        return [np.where(np.abs(x) < 1e-6, 0, x).astype(x.dtype) for x in outputs]
+
+    graph = graph_of(lambda b, g, x: b.mul(x, 1.0), "f32[2,2048]")  # a row is more than a tile
+    source = Lower(Plain(graph, "source"))
+    faint, typical = [Case({}, Style.FAINT)], [Case({})]
+    for precision, below in ((F16, True), (BF16, False)):
+        report = compare(graph, source, Changed(graph, flushing), precision=precision, cases=faint)
+        assert report.verdict is Verdict.INCONCLUSIVE
+        assert ("below what" in report.skipped[0].reason) is below
+    assert compare(graph, source, Changed(graph, flushing), precision=F16, cases=typical).verdict is Verdict.VERIFIED
