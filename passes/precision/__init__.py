@@ -101,9 +101,7 @@ class _Reduction:
             self._progress("put back")
             free = [n for n in nodes if n not in reasons and not n.op.movement]
             chosen, excess = put_back(self._whole, self._written, free, set(reasons), self._is_late)
-            reasons |= {
-                n: f"the whole is beyond its bound, and {e:.2g} × it comes from here" for n, e in chosen.items()
-            }
+            reasons |= {n: _put_back(e) for n, e in chosen.items()}
             wide = settled(self._graph, reasons)
         result = narrowed(self._graph, self._forms, wide)
         canonicalise(result, context or Context())

@@ -97,8 +97,9 @@ class Measuring(Interpreter):
         self, node: Node, finding: Finding, operands: Sequence[Array | None], results: Sequence[Array]
     ) -> None:
         self.beyond.update(v for v, x in zip(node.results, results, strict=True) if self._leaves_range(v, x))
-        has_form = not isinstance(self._forms.of(node), str)
-        miss = self._in_half(node, operands, results) if has_form else None
+        # A move computes nothing: what rounding does to what it moves shows in those that use it.
+        measurable = not isinstance(self._forms.of(node), str) and (not node.op.movement or self._is_output(node))
+        miss = self._in_half(node, operands, results) if measurable else None
         if miss is not None and not miss.error <= finding.error:
             finding.error = miss.error
             finding.reason = miss.reason or finding.reason
@@ -107,6 +108,9 @@ class Measuring(Interpreter):
             finding.needs.update(floats)  # to move in f32 what is in half helps nobody
         elif finding.reason or any(self._leaves_range(node.operands[i], operands[i]) for i in floats):
             finding.needs.update(self._needed(node, operands, results, floats))
+
+    def _is_output(self, node: Node) -> bool:
+        return any(user is self.graph.terminator for r in node.results for user in r.users)
 
     def _in_half(self, node: Node, operands: Sequence[Array | None], results: Sequence[Array]) -> _Miss | None:
         if node.op.movement:

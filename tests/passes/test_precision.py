@@ -311,6 +311,23 @@ def test_a_composite_is_measured_in_the_steps_that_the_target_makes_of_it() -> N
     assert in_f32(reduce_precision(graph, F16, examples=given, supports=in_steps, seconds=0.0)[1]) == ["attention"]
 
 
+def test_numbers_too_small_for_half_that_are_only_moved_are_judged_by_who_uses_them() -> None:
+    def build(b: Any, x: Any, token: Any) -> Any:
+        tokens = b.broadcast_to(token, shape=(4, 8))
+        return b.add(b.concat(x, tokens, axis=0), 1.0) if used else b.mul(b.reshape(tokens, shape=(32,)), 1e6)
+
+    token = normal(1, 8, scale=1e-6)  # subnormal in f16
+    used = True
+    assert reduce_precision(graph_of(build, X, token=token), F16)[1].kept == ()
+    used = False
+    graph = graph_of(build, X, token=token)
+    result, record = reduce_precision(graph, F16)
+    assert in_f32(record) == ["broadcast_to", "reshape", "mul"]
+    assert error(graph, result, normal(4, 8)) < 1e-6
+    moved = graph_of(lambda b, x, token: b.broadcast_to(token, shape=(4, 8)), X, token=token)
+    assert dtypes(reduce_precision(moved, F16)[0], "broadcast_to") == [F32]
+
+
 # ---- control flow -------------------------------------------------------------------------------------
 
 
