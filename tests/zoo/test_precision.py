@@ -11,8 +11,8 @@ from dragoman.backends.onnx import check
 
 from . import BY_NAME
 
-# Measured, of the bound K × the source's error in that precision, and nodes left in f32: BERT-base 0.66 of it in f16
-# and none of 250 nodes; ConvNeXt-Tiny 0.24 and none of 184.
+# Measured, as a part of the bound (K × the source's error in that precision): BERT-base 0.66 in f16, 0.55 in bf16,
+# ConvNeXt-Tiny 0.24 and 0.26; none of 250 and 184 nodes left in f32. At opset 20 bf16 leaves 22 convolutions.
 MODELS = ("bert_base", "convnext_tiny")
 
 
@@ -23,7 +23,15 @@ def test_a_model_in_half_is_as_good_as_its_source_in_half(name: str, precision: 
     entry = BY_NAME[name]
     args, kwargs = entry.arguments(entry.example)
     path = tmp_path / "model.onnx"
-    options = {"args": args, "kwargs": kwargs, "dynamic": entry.dynamic, "precision": precision, "budget": 60.0}
+    opset = {"f16": None, "bf16": 22}[precision]  # ONNX has no convolution in bf16 before
+    options = {
+        "opset": opset,
+        "args": args,
+        "kwargs": kwargs,
+        "dynamic": entry.dynamic,
+        "precision": precision,
+        "budget": 60.0,
+    }
     report = dragoman.convert(entry.factory(), path, **options)
 
     assert report.verdict is not None
