@@ -16,8 +16,9 @@ from dragoman.ir.op import Op, TensorType, normal_axes, normal_axis
 from dragoman.ir.ops.conv import CHANNELS_FIRST, CHANNELS_LAST, Conv, ConvTranspose
 from dragoman.ir.ops.gate import Glu
 from dragoman.ir.ops.indexing import Take
+from dragoman.ir.ops.magnitude import L2Normalize, LocalResponseNorm
 from dragoman.ir.ops.matmul import Linear, Matmul
-from dragoman.ir.ops.norm import BatchNorm, L2Normalize, LayerNorm, LocalResponseNorm, PerChannel, RmsNorm
+from dragoman.ir.ops.norm import BatchNorm, LayerNorm, PerChannel, RmsNorm
 from dragoman.ir.ops.pool import Adaptive, Pool
 from dragoman.ir.ops.quant import Quantiser
 from dragoman.ir.ops.rearrange import RepeatInterleave, Roll, Tile
