@@ -88,7 +88,9 @@ class InHalf:
             return self.run(inputs, double=True)
         except MemoryError:
             raise
-        except Exception:  # the source has no double precision: the graph has
+        except Exception as error:  # the source has no double precision: the graph has
+            said = (str(error).strip().splitlines() or [""])[0][:200]
+            self._failed.append(f"{self.original.name} has no double precision here: {said}")
             return run(self._graph, *inputs)
 
     def _computed(self, inputs: Sequence[Array]) -> list[Array]:
