@@ -29,8 +29,9 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils import _pytree as pytree
 
+from dragoman.frontends.dynamic import Dynamic, Spec, example_sizes, read_spec
 from dragoman.frontends.pytorch.decompose import sizes_not_assumed
-from dragoman.frontends.pytorch.dynamic import Dynamic, Spec, example_sizes, read_spec, resized, tracing_sizes
+from dragoman.frontends.pytorch.dynamic import resized, tracing_sizes
 from dragoman.frontends.pytorch.failures import explained
 from dragoman.frontends.pytorch.huggingface import register_caches
 from dragoman.frontends.pytorch.names import Leaf, bound_arguments, input_leaves

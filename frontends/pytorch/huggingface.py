@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from dragoman.frontends.pytorch.dynamic import Dynamic
+from dragoman.frontends.dynamic import Dynamic
 from dragoman.ir.errors import Malformed, UnsafeInput, Unsupported, UsageError
 
 _SHOWN = 8  # missing weights are named up to here

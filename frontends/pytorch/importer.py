@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,13 +15,13 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node
 
+from dragoman.frontends.imported import Assumption, Imported, State
 from dragoman.frontends.pytorch import table
 from dragoman.frontends.pytorch.conditions import Condition, conjuncts
 from dragoman.frontends.pytorch.context import Number
 from dragoman.frontends.pytorch.decompose import Expansions
 from dragoman.frontends.pytorch.dtypes import from_torch
 from dragoman.frontends.pytorch.names import output_names
-from dragoman.frontends.pytorch.pinned import Assumption, Limit
 from dragoman.frontends.pytorch.symints import Symbols
 from dragoman.frontends.pytorch.walker import Job, Walker
 from dragoman.frontends.pytorch.weights import weight_of
@@ -30,35 +29,6 @@ from dragoman.ir.dims import DimExpr
 from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Graph, Value
 from dragoman.ir.types import F64
-from dragoman.ir.weights import Weight
-
-
-@dataclass(frozen=True)
-class State:
-    """Something the model changes: the input that has its value before, the output that has it after, and the value
-    it begins with.
-    """
-
-    input: str
-    output: str
-    initial: Weight | None = None
-
-
-@dataclass(frozen=True)
-class Imported:
-    """A model as a graph, and what is known about it besides.
-
-    states       what the model changes
-    assumptions  what it asks about its sizes that does not hold at sizes of 0 or 1
-    seconds      how long tracing and translating took
-    limits       ranges that it leaves to symbols for which the caller gave none
-    """
-
-    graph: Graph
-    states: tuple[State, ...] = ()
-    assumptions: tuple[Assumption, ...] = ()
-    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
-    limits: tuple[Limit, ...] = ()
 
 
 def translate(

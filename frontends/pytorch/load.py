@@ -12,7 +12,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from dragoman.frontends.pytorch.dynamic import Dynamic, example_sizes, read_spec
+from dragoman.frontends.dynamic import Dynamic, example_sizes, read_spec
 from dragoman.frontends.pytorch.export import environment_of, export, place_inputs, user_placeholders
 from dragoman.frontends.pytorch.failures import failure_of
 from dragoman.frontends.pytorch.importer import Imported, translate

@@ -8,9 +8,8 @@ from typing import Any
 
 from torch.utils import _pytree as pytree
 
+from dragoman.frontends.dynamic import Leaf
 from dragoman.ir.errors import UsageError
-
-Leaf = tuple[str, Any]
 
 
 def _key(entry: Any) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 
 import sympy
 
+from dragoman.frontends.dynamic import Spec
+from dragoman.frontends.imported import Assumption, Limit
 from dragoman.frontends.pytorch.conditions import Allowed, Condition, allowed, conjuncts, counterexample
-from dragoman.frontends.pytorch.dynamic import Spec
 from dragoman.frontends.pytorch.provenance import Asker, user_line
 from dragoman.frontends.pytorch.symints import Symbols
 from dragoman.ir.dims import UNBOUNDED, Dim, DimExpr, Symbol, floordiv, same, substitute, symbols
@@ -25,34 +26,6 @@ _ADVICE = (
     "Sizes stay dynamic in arithmetic and as arguments of torch functions; int(), float(), math.sqrt() of a size, a "
     "comparison with a fixed size, or a tensor of fixed size pin them. A model that needs multiples of 16 takes '16*n'."
 )
-
-
-@dataclass(frozen=True)
-class Assumption:
-    """Something the model asks about its sizes that fails at `fails_at` (sizes of 0 or 1): the import follows the
-    other path.
-    """
-
-    condition: str
-    line: str
-    fails_at: Mapping[str, int]
-
-    def __str__(self) -> str:
-        sizes = ", ".join(f"{n} = {v}" for n, v in self.fails_at.items())
-        return f"the model asks whether {self.condition} ({self.line}); it was traced where this holds, not at {sizes}"
-
-
-@dataclass(frozen=True)
-class Limit:
-    """The range that the model leaves to a symbol for which the caller gave none, and the line that limits it."""
-
-    symbol: Symbol
-    line: str
-
-    def __str__(self) -> str:
-        low, high = self.symbol.low, self.symbol.high
-        values = f"{low} or more" if high >= UNBOUNDED else f"{low}..{high}"
-        return f"'{self.symbol.name}' may only be {values} ({self.line})"
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,11 @@ from dragoman.frontends.pytorch.context import Context, Number
 from dragoman.frontends.pytorch.decompose import Expansions
 from dragoman.frontends.pytorch.dtypes import from_torch
 from dragoman.frontends.pytorch.provenance import operator_of, provenance_of
-from dragoman.frontends.pytorch.refusals import Refusals
 from dragoman.frontends.pytorch.scalars import Scalars
 from dragoman.frontends.pytorch.symints import Symbols
 from dragoman.frontends.pytorch.table.registry import Translation, translation_of
 from dragoman.frontends.pytorch.weights import weight_of
+from dragoman.frontends.refusals import Refusals
 from dragoman.ir.builder import Builder
 from dragoman.ir.dims import DimExpr
 from dragoman.ir.errors import TypeRuleError, Unsupported
@@ -77,7 +77,7 @@ class Job:
 
     dims: Symbols
     default: DType
-    refusals: Refusals = field(default_factory=Refusals)
+    refusals: Refusals = field(default_factory=lambda: Refusals("pytorch"))
     expansions: Expansions = field(default_factory=Expansions)
 
 

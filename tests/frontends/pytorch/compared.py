@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from dragoman.frontends.dynamic import Dynamic
 from dragoman.frontends.pytorch import Source, import_module
-from dragoman.frontends.pytorch.dynamic import Dynamic
 from dragoman.frontends.pytorch.weights import to_numpy
 from dragoman.ir.interpreter import run
 from dragoman.ir.verify import verify

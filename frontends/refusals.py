@@ -8,7 +8,7 @@ from dragoman.ir.errors import ImportRefused, Occurrence
 from dragoman.ir.provenance import Source
 
 _ADVICE = (
-    'To continue: register a translation with @dragoman.frontends.pytorch.translates("{operator}"), '
+    'To continue: register a translation with @dragoman.frontends.{framework}.translates("{operator}"), '
     "or replace the call in the model."
 )
 
@@ -17,6 +17,7 @@ _ADVICE = (
 class Refusals:
     """Operators met so far without a translation: where first, how often, and why where it is not plain."""
 
+    framework: str
     _found: dict[tuple[str, str], tuple[Source, int]] = field(default_factory=dict[tuple[str, str], tuple[Source, int]])
 
     def add(self, source: Source, reason: str = "") -> None:
@@ -36,4 +37,4 @@ class Refusals:
             for (operator, reason), (source, count) in self._found.items()
         ]
         unknown = next((o.operator for o in occurrences if not o.reason), None)
-        raise ImportRefused(occurrences, _ADVICE.format(operator=unknown) if unknown else "")
+        raise ImportRefused(occurrences, _ADVICE.format(framework=self.framework, operator=unknown) if unknown else "")
