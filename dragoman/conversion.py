@@ -75,6 +75,7 @@ def convert(
     to: str = "onnx",
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
+    params: Any = None,
     dynamic: Mapping[str, Mapping[int, Any]] | None = None,
     inputs: Sequence[str | InputSpec] = (),
     opset: int | None = None,
@@ -90,8 +91,9 @@ def convert(
 ) -> Report:
     """Convert a model and verify the result against its source.
 
-    `source`, `args`, `kwargs`, `dynamic`, `inputs`, `trust` are those of `load`. `budget` is the time in seconds that
-    verification may take, by default three times what reading took and at least six; what it skipped is in the report.
+    `source`, `args`, `kwargs`, `params`, `dynamic`, `inputs`, `trust` are those of `load`. `budget` is the time in
+    seconds that verification may take, by default three times what reading took and at least six; what it skipped is in
+    the report.
     `precision`, "f16" or "bf16", brings f32 nodes to half precision but for those that lose too much there, which the
     report names; the result may then err K times as much as the source itself in that precision.
     Raises NotEquivalent, and writes nothing, when the result differs (`keep` writes it all the same), and every error
@@ -105,7 +107,9 @@ def convert(
     stages = Stages(progress)
     before, _ = memory()
     with stages.stage("load"):
-        model = load(source, args, kwargs, dynamic=dynamic, inputs=inputs, trust=trust, progress=stages.begin)
+        model = load(
+            source, args, kwargs, params=params, dynamic=dynamic, inputs=inputs, trust=trust, progress=stages.begin
+        )
     imported, nodes_imported = clone(model.graph) if verify else None, len(model.graph)
     with stages.stage("optimise"):
         budget = max(_LEAST_BUDGET, _BUDGET_PER_SECOND * stages.total) if budget is None else budget

@@ -30,7 +30,7 @@ from dragoman.source import Located
 from dragoman.stages import Progress
 
 if TYPE_CHECKING:
-    from dragoman.frontends.pytorch import Imported, Source, SourceRunner
+    from dragoman.frontends.imported import ExampleRunner, Imported, Source
 
 
 _NAMED = 3  # how many names a note lists
@@ -41,7 +41,7 @@ class Read:
     """A source that was read: what was imported, what runs the source, and what its reader should know."""
 
     imported: Imported
-    runner: SourceRunner
+    runner: ExampleRunner
     notes: tuple[Note, ...]
 
 
@@ -54,6 +54,7 @@ class _Call:
     dynamic: Dynamic
     specs: list[InputSpec]
     progress: Progress
+    params: Any = None
 
     @property
     def has_arguments(self) -> bool:
@@ -67,13 +68,17 @@ def read_source(
     dynamic: Mapping[str, Mapping[int, Any]] | None,
     inputs: Sequence[str | InputSpec],
     progress: Progress,
+    params: Any = None,
 ) -> Read:
     """Read what was located. Arguments given here take precedence over those that came with the source."""
+    params = located.params if params is None else params
+    if params is not None and located.kind != "jax":
+        raise UsageError(f"{located.spec} holds its own parameters: leave out params")
     specs = _specs(inputs)
     if not args and not kwargs:
         args, kwargs = located.args, dict(located.kwargs)
     dims: Dynamic = {**dynamic_of(specs), **parse_dynamic(dynamic)}
-    call = _Call(args, kwargs, dims, specs, progress)
+    call = _Call(args, kwargs, dims, specs, progress, params)
     with calm_collector():
         source, notes = _READERS[located.kind](located, call)
     graph = source.imported.graph
@@ -158,10 +163,23 @@ def _read_directory(located: Located, call: _Call) -> _Answer:
     return source, ()
 
 
+def _read_jax(located: Located, call: _Call) -> _Answer:
+    from dragoman.frontends.jax import import_function, settings
+
+    args, kwargs = call.args, call.kwargs
+    if call.specs and not call.has_arguments:
+        kwargs = nested(examples_of(call.specs))
+    source = import_function(
+        located.what, args, kwargs, params=call.params, dynamic=call.dynamic or None, progress=call.progress
+    )
+    return source, [Note(f"{n!r} is no array: its value {v} is fixed in the result") for n, v in settings(source)]
+
+
 _READERS: dict[str, Callable[[Located, _Call], _Answer]] = {
     "module": _read_module,
     "exported": _read_exported,
     "directory": _read_directory,
+    "jax": _read_jax,
 }
 
 

@@ -63,6 +63,7 @@ def explain(
     *,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
+    params: Any = None,
     dynamic: Mapping[str, Mapping[int, Any]] | None = None,
     inputs: Sequence[str | InputSpec] = (),
     trust: bool = False,
@@ -77,7 +78,7 @@ def explain(
     from dragoman.passes.explain import known_rule
 
     named = known_rule(rule) if rule else None
-    model = load(source, args, kwargs, dynamic=dynamic, inputs=inputs, trust=trust, progress=progress)
+    model = load(source, args, kwargs, params=params, dynamic=dynamic, inputs=inputs, trust=trust, progress=progress)
     progress("optimise")
     return Explanation(model.spec, named, told(model.graph, named))
 

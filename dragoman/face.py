@@ -38,6 +38,7 @@ def verify(
     *,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
+    params: Any = None,
     dynamic: Mapping[str, Mapping[int, Any]] | None = None,
     specs: Sequence[str] = (),
     budget: float | None = 120.0,
@@ -52,7 +53,7 @@ def verify(
     model = (
         first
         if isinstance(first, Model)
-        else load(first, args, kwargs, dynamic=dynamic, inputs=specs, trust=trust, progress=progress)
+        else load(first, args, kwargs, params=params, dynamic=dynamic, inputs=specs, trust=trust, progress=progress)
     )
     progress("verify")
     source: Runner = model.source or GraphRunner(model.graph)

@@ -149,6 +149,7 @@ def load(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     *,
+    params: Any = None,
     dynamic: Mapping[str, Mapping[int, Any]] | None = None,
     inputs: Sequence[str | InputSpec] = (),
     trust: bool = False,
@@ -158,11 +159,13 @@ def load(
 
     `source` is a framework's object, a path, or `"package.module:factory"`. `args` and `kwargs` are example arguments;
     `dynamic={"x": {0: "batch"}}` names dims that stay symbolic; `inputs` says both in text, `"x:f32[batch,3,224,224]"`.
+    `params` are the weights of a model of JAX that does not hold them: the variables of a flax linen module, the
+    parameters of a haiku function, the first argument of another function.
     Raises UsageError, ImportRefused, DimensionPinned, UnsafeInput.
     """
     progress("load")
     located = locate(source, trust=trust)
-    found = read_source(located, positional(args), dict(kwargs or {}), dynamic, inputs, progress)
+    found = read_source(located, positional(args), dict(kwargs or {}), dynamic, inputs, progress, params)
     imported, runner = found.imported, found.runner
     examples = tuple(runner.examples())
     model = Model(imported.graph, runner, located.spec, found.notes, examples)

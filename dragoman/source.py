@@ -20,7 +20,10 @@ from dragoman.ir.errors import DragomanError, Malformed, UnsafeInput, Unsupporte
 
 _HEAD = 4096  # bytes read to recognise a format
 _WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
-_SOURCES = "give a torch.nn.Module, an ExportedProgram, a path, or 'package.module:factory'"
+_SOURCES = (
+    "give a torch.nn.Module, an ExportedProgram, a function of JAX or a model of flax, equinox or haiku, a path, or"
+    " 'package.module:factory'"
+)
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,12 @@ class Located:
     `args` and `kwargs` are the example arguments that came with it; `spec` is how a person would name it again.
     """
 
-    kind: str  # "module", "exported", "directory"
+    kind: str  # "module", "exported", "directory", "jax"
     what: Any
     spec: str
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    params: Any = None  # weights that came beside a model of JAX
 
 
 def locate(source: Any, *, trust: bool = False) -> Located:
@@ -59,10 +63,20 @@ def _located_object(source: Any, spec: str) -> Located:
         exported = sys.modules.get("torch.export")
         if exported is not None and isinstance(source, exported.ExportedProgram):
             return Located("exported", source, spec)
+    if _is_jax(source):
+        return Located("jax", source, spec)
     family = type(source).__module__.partition(".")[0]
-    if family in ("jax", "flax", "keras", "tensorflow", "onnx", "onnx_ir"):
-        raise Unsupported(f"{spec}: models of {family} have no reader yet; PyTorch modules have one")
+    if family in ("keras", "tensorflow", "onnx", "onnx_ir"):
+        raise Unsupported(f"{spec}: models of {family} have no reader yet; models of PyTorch and JAX have one")
     raise UsageError(f"{spec} is no model but {_kind(source)}: {_SOURCES}")
+
+
+def _is_jax(source: Any) -> bool:
+    """Whether a source is a model of a library on JAX, or a function where JAX is in use."""
+    if "jax" not in sys.modules or isinstance(source, type):
+        return False
+    family = type(source).__module__.partition(".")[0]
+    return callable(source) or family in ("flax", "haiku")
 
 
 def _kind(source: Any) -> str:
@@ -83,15 +97,19 @@ def _unwrapped(module: Any, torch: Any, spec: str) -> Any:
 
 
 def _with_arguments(made: tuple[Any, ...], spec: str) -> Located:
-    if len(made) not in (2, 3):
-        raise UsageError(f"{spec} should be a model, (model, args) or (model, args, kwargs); it has {len(made)} parts")
+    if len(made) not in (2, 3, 4):
+        raise UsageError(
+            f"{spec} should be a model, (model, args), (model, args, kwargs) or, of JAX, (model, args, kwargs, params);"
+            f" it has {len(made)} parts"
+        )
     found = _located_object(made[0], spec)
-    args, kwargs = made[1], made[2] if len(made) == 3 else {}
+    args, kwargs = made[1], made[2] if len(made) > 2 else {}
     if isinstance(args, Mapping) and len(made) == 2:
         args, kwargs = (), args
     if not isinstance(kwargs, Mapping):
         raise UsageError(f"{spec}: the keyword arguments should be a dict, not of type {type(kwargs).__name__}")
-    return replace(found, args=positional(args), kwargs=dict(kwargs))
+    params = made[3] if len(made) > 3 else None
+    return replace(found, args=positional(args), kwargs=dict(kwargs), params=params)
 
 
 # ---- text ---------------------------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from dragoman.ir.dims import UNBOUNDED, Symbol
 from dragoman.ir.graph import Graph
+from dragoman.ir.runner import Runner
 from dragoman.ir.weights import Weight
 
 
@@ -64,3 +66,19 @@ class Imported:
     assumptions: tuple[Assumption, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     limits: tuple[Limit, ...] = ()
+
+
+class ExampleRunner(Runner, Protocol):
+    """What runs a source model, and knows the inputs that it was read with."""
+
+    def examples(self) -> Sequence[Any]:
+        """Arrays in the order of the graph's inputs."""
+        ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that was read: what was imported, and the model itself to compare with."""
+
+    imported: Imported
+    runner: ExampleRunner

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from dragoman.ir.dim_expr import FUNCTIONS, Dim, Symbol, floordiv
+from dragoman.ir.dim_expr import FUNCTIONS, Dim, Symbol, floordiv, mod
 from dragoman.ir.errors import DragomanError, Malformed
 
-_TOKEN = re.compile(r"\s*(?:([0-9]+)|([A-Za-z_][A-Za-z0-9_]*)|(//|[-+*(),]))")
+_TOKEN = re.compile(r"\s*(?:([0-9]+)|([A-Za-z_][A-Za-z0-9_]*)|(//|[-+*^(),]))")
 _LONGEST = 1 << 16
 _LARGEST = 2**63 - 1
+_CALLED = {**FUNCTIONS, "mod": mod}
+_HIGHEST = 64  # a power
 _DEEPEST = 64
 
 
@@ -76,10 +78,23 @@ class _Reader:
         return total
 
     def _term(self) -> Dim:
-        total = self._factor()
+        total = self._power()
         while self._peek() in ("*", "//"):
-            total = total * self._factor() if self._take() == "*" else floordiv(total, self._factor())
+            total = total * self._power() if self._take() == "*" else floordiv(total, self._power())
         return total
+
+    def _power(self) -> Dim:
+        base = self._factor()
+        if self._peek() != "^":
+            return base
+        self._take()
+        exponent = self._number(self._take())
+        if exponent > _HIGHEST:
+            raise self._wrong(f"has the power {exponent}, above {_HIGHEST}")
+        result: Dim = 1
+        for _ in range(exponent):
+            result = result * base
+        return result
 
     def _factor(self) -> Dim:
         self._depth += 1
@@ -92,7 +107,7 @@ class _Reader:
             self._take(")")
         elif token[0].isdigit():
             result = self._number(token)
-        elif token in FUNCTIONS and self._peek() == "(":
+        elif token in _CALLED and self._peek() == "(":
             result = self._call(token)
         elif token[0].isalpha() or token[0] == "_":
             result = (self._known.get(token) or Symbol(token)).dim
@@ -102,6 +117,8 @@ class _Reader:
         return result
 
     def _number(self, digits: str) -> int:
+        if not digits.isdigit():
+            raise self._wrong(f"has {digits!r} where a number should be")
         if len(digits) > 19 or int(digits) > _LARGEST:
             raise self._wrong(f"has a number of {len(digits)} digits, above {_LARGEST}")
         return int(digits)
@@ -112,4 +129,4 @@ class _Reader:
         self._take(",")
         second = self._sum()
         self._take(")")
-        return FUNCTIONS[name](first, second)
+        return _CALLED[name](first, second)

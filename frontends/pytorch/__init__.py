@@ -7,8 +7,8 @@ translates, naming the module path and the source line of each occurrence.
 
 from __future__ import annotations
 
-from dragoman.frontends.pytorch.importer import Imported, State
-from dragoman.frontends.pytorch.load import Source, import_directory, import_exported, import_module
+from dragoman.frontends.imported import Imported, Source, State
+from dragoman.frontends.pytorch.load import import_directory, import_exported, import_module
 from dragoman.frontends.pytorch.runner import SourceRunner
 from dragoman.frontends.pytorch.table.registry import translates
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from dragoman.frontends.dynamic import Dynamic, example_sizes, read_spec
+from dragoman.frontends.imported import Imported, Source
 from dragoman.frontends.pytorch.export import environment_of, export, place_inputs, user_placeholders
 from dragoman.frontends.pytorch.failures import failure_of
-from dragoman.frontends.pytorch.importer import Imported, translate
+from dragoman.frontends.pytorch.importer import translate
 from dragoman.frontends.pytorch.names import Leaf, leaves
 from dragoman.frontends.pytorch.pinned import Judged, judge
 from dragoman.frontends.pytorch.probe import ProgramProbe
@@ -25,14 +26,6 @@ from dragoman.ir.dims import UNBOUNDED, Symbol
 from dragoman.ir.errors import ImportRefused, Malformed, UsageError
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A model read from PyTorch: what was imported, and the model itself to compare with."""
-
-    imported: Imported
-    runner: SourceRunner
 
 
 def _silent(stage: str) -> None:

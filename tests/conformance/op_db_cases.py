@@ -8,31 +8,33 @@ Refuses nothing: whatever happens is an outcome.
 from __future__ import annotations
 
 import itertools
-import math
 import os
-import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import torch
-from onnx.reference import ReferenceEvaluator
+from judging import (  # beside this file
+    Outcome,
+    Resolve,
+    blamed,
+    copies,
+    first_lines,
+    is_noise,
+    misjudged,
+    off_in_double,
+    where_raised,
+    without_kernel,
+)
 from torch.utils import _pytree as pytree
 
-from dragoman.backends.onnx import Session, emit, to_model_proto
+from dragoman.backends.onnx import Session, emit
 from dragoman.backends.onnx import legal as legal_at
 from dragoman.frontends.pytorch import import_module
 from dragoman.ir.errors import DragomanError, EmitRefused, ImportRefused, Unsupported, UsageError
-from dragoman.ir.findings import Status
-from dragoman.ir.graph import Graph
-from dragoman.ir.interpreter import run
-from dragoman.ir.judge import judge, outputs_of, wide
-from dragoman.ir.local import rounding_unit, special_values_differ
-from dragoman.ir.noise import noisy_outputs, spread
 from dragoman.ir.region import clone
 from dragoman.ir.runner import GraphRunner
 from dragoman.passes.legalize import legalize
@@ -57,17 +59,6 @@ EXCLUDED: dict[str, str] = {
 }
 
 _DTYPES = (torch.float32, torch.int64, torch.bool)
-# Far below f32, far above the noise of two float64 computations.
-_DOUBLE_NOISE, _DOUBLE_SHARE = 2.0**-40, 2.0**-16
-_NO_KERNEL = ("Could not find an implementation", "NOT_IMPLEMENTED", "ONNX Runtime has no")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one sample."""
-
-    kind: str
-    reason: str = ""
 
 
 class _Fixed(torch.nn.Module):
@@ -135,24 +126,23 @@ def run_sample(op: Any, sample: Any) -> Outcome:
             return Outcome("refused", "import: " + "; ".join(listed))
         except EmitRefused as refusal:
             listed = (f"{o.operator}: {o.reason}" for o in refusal.occurrences)
-            return Outcome("runtime" if _without_kernel(str(refusal)) else "refused", "ONNX: " + "; ".join(listed))
+            return Outcome("runtime" if without_kernel(str(refusal)) else "refused", "ONNX: " + "; ".join(listed))
         except Unsupported as refusal:
-            return Outcome("refused", _first(refusal))
+            return Outcome("refused", first_lines(refusal))
         except UsageError as refusal:
-            kind = "runtime" if _without_kernel(str(refusal)) else "refused" if "torch" in str(refusal) else "error"
-            return Outcome(kind, _first(refusal))
+            kind = "runtime" if without_kernel(str(refusal)) else "refused" if "torch" in str(refusal) else "error"
+            return Outcome(kind, first_lines(refusal))
         except DragomanError as error:
-            return Outcome("error", f"{type(error).__name__}: {_first(error)}")
+            return Outcome("error", f"{type(error).__name__}: {first_lines(error)}")
         except Exception as error:
-            return Outcome("error", f"{type(error).__name__}: {_first(error)} {_where(error)}")
+            return Outcome("error", f"{type(error).__name__}: {first_lines(error)} {where_raised(error)}")
 
 
 # Which of equal elements is named is not promised: where the dimension stands among the arguments after the input.
 _TIES = {"sort": 0, "argsort": 0, "topk": 1, "kthvalue": 1, "median": 0, "nanmedian": 0, "mode": 0}
-_Resolve = Callable[[Sequence[Any]], list[Any]]
 
 
-def _resolving(op: Any, sample: Any) -> _Resolve:
+def _resolving(op: Any, sample: Any) -> Resolve:
     """Replaces places among equal elements by the elements that are there, and says so where a place comes twice."""
     if op.name not in _TIES or not sample.input.dim():
         return list
@@ -173,143 +163,36 @@ def _resolving(op: Any, sample: Any) -> _Resolve:
     return resolve
 
 
-def _compared(module: _Fixed, tensors: Sequence[torch.Tensor], resolve: _Resolve) -> Outcome:
+def _compared(module: _Fixed, tensors: Sequence[torch.Tensor], resolve: Resolve) -> Outcome:
     try:
         module(*(t.clone() for t in tensors))
     except RuntimeError as error:
-        return Outcome("refused", f"PyTorch itself does not run it on copies of its tensors: {_first(error)}")
+        return Outcome("refused", f"PyTorch itself does not run it on copies of its tensors: {first_lines(error)}")
     found = import_module(module, [t.clone() for t in tensors], name="sample")
     graph, runner = found.imported.graph, found.runner
     if not graph.outputs:
         return Outcome("refused", "the model gives no tensor")
     run_passes(graph, IMPORTED)
     inputs = [np.asarray(x) for x in runner.examples()]
-    source = runner.run(_copies(inputs))
+    source = runner.run(copies(inputs))
     try:
-        oracle = runner.run(_copies(inputs), double=True)
+        oracle = runner.run(copies(inputs), double=True)
     except Exception as error:  # torch has no double form of some operators: itself then, at its own precision
         oracle = source
-        note = f"no double: {_first(error)}"
+        note = f"no double: {first_lines(error)}"
     else:
         note = ""
     imported = clone(graph)
-    ours = GraphRunner(imported, "interpreter").run(_copies(inputs), double=not note)
-    reason = _off_in_double(resolve(ours), resolve(oracle), resolve(source), bool(note))
+    ours = GraphRunner(imported, "interpreter").run(copies(inputs), double=not note)
+    reason = off_in_double(resolve(ours), resolve(oracle), resolve(source), bool(note))
     if reason:
         return Outcome("wrong", f"interpreter: {reason}")
     run_passes(graph, OPTIMISE)
     legalize(graph, legal_at())
-    got = Session(emit(graph), optimise=False, threads=1).run(_copies(inputs))
-    wrong = _misjudged(imported, resolve, oracle, source, got)
+    got = Session(emit(graph), optimise=False, threads=1).run(copies(inputs))
+    wrong = misjudged(imported, resolve, oracle, source, got)
     if not wrong:
         return Outcome("right", note)
-    if wrong.special or not _is_noise(imported, inputs, oracle, got):
-        return _blamed(graph, imported, inputs, resolve, oracle, source, wrong)
+    if wrong.special or not is_noise(imported, inputs, oracle, got):
+        return blamed(graph, imported, inputs, resolve, oracle, source, wrong)
     return Outcome("right", f"ill-conditioned: {wrong.reason}")
-
-
-@dataclass(frozen=True)
-class _Wrong:
-    reason: str
-    special: bool  # another shape, dtype, integer or place of NaN: no matter of rounding
-
-
-def _misjudged(graph: Graph, resolve: _Resolve, oracle: Any, source: Any, got: Any) -> _Wrong | None:
-    """The first output that proof C's rule does not accept."""
-    form = [np.asarray(s).dtype == np.asarray(g).dtype for s, g in zip(source, got, strict=True)]
-    if not all(form):
-        return _Wrong(f"the dtypes are {[str(np.asarray(g).dtype) for g in got]}", True)
-    known = outputs_of(graph)
-    triples = zip(resolve(oracle), resolve(source), resolve(got), strict=True)
-    for index, (o, s, g) in enumerate(triples):
-        finding = judge(known[min(index, len(known) - 1)], o, s, g)
-        if finding.status is Status.WRONG:
-            place = f" at {finding.place}: {finding.got} for {finding.expected}" if finding.expected else ""
-            return _Wrong(f"{finding.name}: {finding.reason}{place}", math.isinf(finding.excess))
-    return None
-
-
-def _is_noise(graph: Graph, inputs: Sequence[Any], oracle: Sequence[Any], got: Sequence[Any]) -> bool:
-    """Whether shaking every number by 8 units of rounding moves the results as far as they are off."""
-    exact = [np.asarray(x) for x in run(graph, *inputs)]
-    for index, (o, g) in enumerate(zip(oracle, got, strict=True)):
-        dtype = graph.outputs[index].type.dtype
-        if not dtype.is_float:
-            continue
-        moved = spread(exact, noisy_outputs(graph, inputs, 8 * rounding_unit(dtype), 4))[index]
-        error = np.abs(wide(g) - wide(o))
-        if float(np.where(np.isfinite(error), error, 0.0).max(initial=0.0)) > float(np.max(moved, initial=0.0)):
-            return False
-    return True
-
-
-def _blamed(
-    emitted: Graph,
-    graph: Graph,
-    inputs: Sequence[Any],
-    resolve: _Resolve,
-    oracle: Any,
-    source: Any,
-    wrong: _Wrong,
-) -> Outcome:
-    """ONNX Runtime's own doing, if ONNX's reference gives PyTorch's numbers for the same model; wrong otherwise."""
-    proto = to_model_proto(emitted)
-    feeds = dict(zip((i.name for i in proto.graph.input), inputs, strict=True))
-    try:
-        witness = [np.asarray(x) for x in ReferenceEvaluator(proto).run(None, feeds)]
-    except Exception:  # ONNX's reference lacks some operators and fails on others: no witness
-        return Outcome("wrong", f"ONNX: {wrong.reason}")
-    if not _misjudged(graph, resolve, oracle, source, witness):
-        return Outcome("kernel", wrong.reason)
-    return Outcome("wrong", f"ONNX: {wrong.reason}")
-
-
-def _without_kernel(text: str) -> bool:
-    return any(mark in text for mark in _NO_KERNEL)
-
-
-def _copies(inputs: Sequence[Any]) -> list[Any]:
-    return [np.array(x) for x in inputs]
-
-
-def _off_in_double(ours: Sequence[Any], oracle: Sequence[Any], source: Sequence[Any], narrow: bool) -> str:
-    """Why our float64 run is not torch's in double; empty if it is."""
-    if len(ours) != len(oracle):
-        return f"{len(ours)} outputs, not {len(oracle)}"
-    for index, (x, o, s) in enumerate(zip(ours, oracle, source, strict=True)):
-        x, o, s = (np.asarray(v) for v in (x, o, s))
-        if x.shape != o.shape:
-            return f"output {index} has the shape {x.shape}, not {o.shape}"
-        if s.dtype.kind in "biu" and s.dtype.itemsize <= 8:
-            if not np.array_equal(x, o):
-                return f"output {index} is {_shown(x)}, not {_shown(o)}"
-            continue
-        x, o, s = wide(x), wide(o), wide(s)
-        reason = special_values_differ(o, x)
-        if reason:
-            return f"output {index}: {reason}: {_shown(x)}, not {_shown(o)}"
-        # A constant that is stored as torch gives it in f32 is as it should be.
-        both = np.isfinite(o) & np.isfinite(x) & (x != s)
-        size = float(np.abs(o[np.isfinite(o)]).max(initial=0.0))
-        error = float(np.abs(x - o)[both].max(initial=0.0))
-        finite = both & np.isfinite(s)
-        own = float(np.abs(s - o)[finite].max(initial=0.0))
-        allowed = 2.0**-18 * size if narrow else max(_DOUBLE_NOISE * size, _DOUBLE_SHARE * own)
-        if error > allowed:
-            return f"output {index} is off by {error:.3g} of {size:.3g}: {_shown(x)}, not {_shown(o)}"
-    return ""
-
-
-def _shown(x: Any) -> str:
-    return " ".join(np.array2string(np.asarray(x), threshold=12, precision=6).split())[:160]
-
-
-def _first(error: BaseException) -> str:
-    """The lines of a message that say what is the matter."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " | ".join(lines[:2])[:300]
-
-
-def _where(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})" if frames else ""

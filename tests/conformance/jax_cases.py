@@ -1,0 +1,113 @@
+"""JAX's own test harnesses as small models, and the judgement of one of them.
+
+A harness is a function with arguments made by a generator of random numbers; its array arguments are the inputs. The
+standard is JAX compiled for the processor, in double precision where it has one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import Any
+
+import jax
+import numpy as np
+from judging import (  # beside this file
+    Outcome,
+    blamed,
+    copies,
+    first_lines,
+    is_noise,
+    misjudged,
+    off_in_double,
+    where_raised,
+    without_kernel,
+)
+
+from dragoman.backends.onnx import Session, emit
+from dragoman.backends.onnx import legal as legal_at
+from dragoman.frontends.jax import import_function
+from dragoman.ir.errors import DragomanError, EmitRefused, ImportRefused, Unsupported, UsageError
+from dragoman.ir.region import clone
+from dragoman.ir.runner import GraphRunner
+from dragoman.passes.legalize import legalize
+from dragoman.passes.manager import run_passes
+from dragoman.passes.pipelines import IMPORTED, OPTIMISE
+
+# What has no one right answer, by group.
+EXCLUDED: dict[str, str] = {}
+
+
+@cache
+def harnesses() -> dict[str, Any]:
+    """Every harness of the suite by its full name."""
+    from jax._src.internal_test_util.test_harnesses import all_harnesses
+
+    return {f"{number}:{h.fullname}": h for number, h in enumerate(all_harnesses)}
+
+
+def excluded(harness: Any) -> str:
+    """Why a harness has no right answer on this machine; empty if it has."""
+    if harness.group_name in EXCLUDED:
+        return EXCLUDED[harness.group_name]
+    for limitation in harness.jax_unimplemented:
+        if limitation.filter(device="cpu", dtype=harness.dtype):
+            return f"JAX itself on a processor: {limitation.description}"
+    return ""
+
+
+def run_harness(harness: Any) -> Outcome:
+    """Import, compare in double, emit, run, judge."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            return _compared(harness)
+        except ImportRefused as refusal:
+            listed = (f"{o.operator} {o.reason}".strip() for o in refusal.occurrences)
+            return Outcome("refused", "import: " + "; ".join(listed))
+        except EmitRefused as refusal:
+            listed = (f"{o.operator}: {o.reason}" for o in refusal.occurrences)
+            return Outcome("runtime" if without_kernel(str(refusal)) else "unemitted", "ONNX: " + "; ".join(listed))
+        except Unsupported as refusal:
+            return Outcome("refused", first_lines(refusal))
+        except UsageError as refusal:
+            return Outcome("runtime" if without_kernel(str(refusal)) else "error", first_lines(refusal))
+        except DragomanError as error:
+            return Outcome("error", f"{type(error).__name__}: {first_lines(error)}")
+        except Exception as error:
+            return Outcome("error", f"{type(error).__name__}: {first_lines(error)} {where_raised(error)}")
+
+
+def _compared(harness: Any) -> Outcome:
+    arguments = harness.dyn_args_maker(np.random.RandomState(0))
+    arrays = [np.asarray(a) if isinstance(a, (bool, int, float, complex)) else a for a in arguments]
+    try:
+        jax.tree_util.tree_map(np.asarray, jax.tree_util.tree_leaves(jax.jit(harness.dyn_fun)(*arrays)))
+    except Exception as error:
+        return Outcome("excluded", f"JAX itself does not run it: {type(error).__name__}")
+    found = import_function(harness.dyn_fun, arrays)
+    graph, runner = found.imported.graph, found.runner
+    if not graph.outputs:
+        return Outcome("excluded", "it gives no array")
+    run_passes(graph, IMPORTED)
+    inputs = [np.asarray(x) for x in runner.examples()]
+    source = runner.run(copies(inputs))
+    try:
+        oracle = runner.run(copies(inputs), double=True)
+        note = ""
+    except Exception as error:  # JAX has no double form of some primitives: itself then, at its own precision
+        oracle, note = source, f"no double: {first_lines(error)}"
+    imported = clone(graph)
+    ours = GraphRunner(imported, "interpreter").run(copies(inputs), double=not note)
+    reason = off_in_double(ours, oracle, source, bool(note))
+    if reason:
+        return Outcome("wrong", f"interpreter: {reason}")
+    run_passes(graph, OPTIMISE)
+    legalize(graph, legal_at())
+    got = Session(emit(graph), optimise=False, threads=1).run(copies(inputs))
+    wrong = misjudged(imported, list, oracle, source, got)
+    if not wrong:
+        return Outcome("right", note)
+    if wrong.special or not is_noise(imported, inputs, oracle, got):
+        return blamed(graph, imported, inputs, list, oracle, source, wrong)
+    return Outcome("right", f"ill-conditioned: {wrong.reason}")
