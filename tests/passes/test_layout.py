@@ -21,7 +21,7 @@ from dragoman.ir.ops.shape import Transpose
 from dragoman.ir.ops.softmax import Softmax
 from dragoman.ir.provenance import NOWHERE, Provenance, Source
 from dragoman.ir.types import parse_type
-from dragoman.passes import layout, permuted
+from dragoman.passes import layout, min_cut, permuted
 from dragoman.passes.check import RewriteChecker
 from dragoman.passes.layout import choose_layout
 from dragoman.passes.manager import Context, TargetLayout, run_passes
@@ -403,7 +403,26 @@ def test_a_cut_is_a_minimum_and_keeps_the_preferences_if_they_are_one(
         assert sides == [True, False, *wishes]
 
 
-def test_costs_beyond_32_bits_are_scaled_and_what_is_forbidden_stays_so() -> None:
+@given(edges=EDGES, wishes=st.lists(st.booleans(), min_size=5, max_size=5))
+def test_a_cut_is_the_same_by_hand_and_by_scipy(edges: list[tuple[int, int, int]], wishes: list[bool]) -> None:
+    found: list[list[bool]] = []
+    for most in (len(edges), -1):
+        problem = MinimumCut()
+        for _ in range(5):
+            problem.variable()
+        for tail, head, cost in edges:
+            problem.edge(tail, head, None if cost == 9 and min(tail, head) > SINK else cost)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(min_cut, "_FEW", most)
+            found.append(list(problem.cut([v + 2 for v, wish in enumerate(wishes) if wish])))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("few", [9, -1])
+def test_costs_beyond_32_bits_are_scaled_and_what_is_forbidden_stays_so(
+    few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(min_cut, "_FEW", few)
     problem = MinimumCut()
     a, b = problem.variable(), problem.variable()
     problem.edge(SOURCE, a, 1 << 45)
