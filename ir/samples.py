@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,12 @@ _WORDS = ("", "a", "lorem", "ipsum dolor", "ß", "12")
 
 def operand_types(sample: Sample) -> tuple[TensorType | None, ...]:
     """The types of a sample's operands; None where an optional one is left out."""
-    return tuple(parse_type(o.type) if o is not None else None for o in sample.operands)
+    return tuple(_type(o.type) if o is not None else None for o in sample.operands)
+
+
+@cache
+def _type(text: str) -> TensorType:
+    return parse_type(text)
 
 
 def random_operands(sample: Sample, seed: int = 0, extents: Mapping[str, int] | None = None) -> list[Any]:

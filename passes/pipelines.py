@@ -8,7 +8,7 @@ from dragoman.passes.eliminate_dead import eliminate_dead
 from dragoman.passes.fold_constants import fold_constants, fold_scalars
 from dragoman.passes.layout import choose_layout
 from dragoman.passes.manager import Context, Pass
-from dragoman.passes.recognition.recogniser import by_level, recognisers
+from dragoman.passes.recognition.recogniser import recognise_with, recognisers
 from dragoman.passes.rewrite import RULES, Rule, rules_in
 from dragoman.passes.rules import arithmetic, attention, batch_norm, bias, movement
 
@@ -30,8 +30,7 @@ def canonicalise(graph: Graph, context: Context) -> int:
 def recognise(graph: Graph, context: Context) -> int:
     """Composite ops that were spelled out."""
     # A softmax shows what is added to its scores, and that shows the attention around it.
-    levels = [(*level, *MASKS) for level in by_level(recognisers())]
-    return sum(context.rewrite(graph, level, backwards=True) for level in levels)
+    return recognise_with(graph, context, recognisers(), beside=MASKS)
 
 
 def fold_batch_norm(graph: Graph, context: Context) -> int:

@@ -20,6 +20,7 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -70,7 +71,7 @@ class Rule(Protocol):
         ...
 
 
-@dataclass
+@dataclass(eq=False)
 class PatternRule:
     """A rule given as `before` and `after`."""
 
@@ -145,7 +146,7 @@ class PatternRule:
         return graph
 
 
-@dataclass
+@dataclass(eq=False)
 class NodeRule:
     """A rule over a family of ops, given as a function of the root node."""
 
@@ -265,10 +266,7 @@ def apply_rules(
 
     A rule's replacement is built before the root it replaces; `check` may refuse it, and what was made is then erased.
     """
-    by_root: dict[type[Op], list[Rule]] = {}
-    for rule in rules:
-        for root in rule.roots:
-            by_root.setdefault(root, []).append(rule)
+    by_root = _index(tuple(rules)) if all(isinstance(r, (PatternRule, NodeRule)) for r in rules) else _by_root(rules)
     applied = Applied()
     work = deque(graph.reversed() if backwards else graph.nodes)
     queued = set(work)
@@ -285,6 +283,17 @@ def apply_rules(
                 queued.add(again)
                 work.append(again)
     return applied
+
+
+def _by_root(rules: Sequence[Rule]) -> dict[type[Op], list[Rule]]:
+    found: dict[type[Op], list[Rule]] = {}
+    for rule in rules:
+        for root in rule.roots:
+            found.setdefault(root, []).append(rule)
+    return found
+
+
+_index = lru_cache(maxsize=64)(_by_root)  # of lists that never change, as those of a pipeline
 
 
 class _Budget:

@@ -15,7 +15,8 @@ from pathlib import Path
 from dragoman.ir.exact import Outcome
 from dragoman.passes.check import RewriteChecker
 from dragoman.passes.pipelines import all_rules
-from dragoman.passes.recognition.recogniser import Recogniser, spellings_of
+from dragoman.passes.recognition.recogniser import Recogniser
+from dragoman.passes.recognition.spelling import spellings_of
 from dragoman.passes.rewrite import Rule, apply_rules
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "rules.md"

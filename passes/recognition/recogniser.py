@@ -6,63 +6,34 @@ brought to the same shape as graphs are, so that it names what will have been fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 from dragoman.ir.builder import Builder, make
-from dragoman.ir.graph import Graph, Node, Value
+from dragoman.ir.graph import Graph, Node
 from dragoman.ir.guess import Guess
-from dragoman.ir.op import REGISTRY, Op, Sample
-from dragoman.ir.samples import operand_types, random_operands
-from dragoman.ir.weights import ArrayWeight
+from dragoman.ir.op import Op
 from dragoman.passes.deduplicate import deduplicate
 from dragoman.passes.eliminate_dead import eliminate_dead
 from dragoman.passes.fold_constants import fold_scalars
 from dragoman.passes.manager import Context
 from dragoman.passes.pattern import NearMiss
+from dragoman.passes.recognition.levels import CANONICAL, Classes, levels, present_in
 from dragoman.passes.recognition.skeleton import Skeleton, build
+from dragoman.passes.recognition.spelling import Form, forms, spelled, spellings_of
 from dragoman.passes.recognition.unify import Found, Unifier
-from dragoman.passes.rewrite import Replacement, Rule, rules_in
-from dragoman.passes.rules import arithmetic, movement
+from dragoman.passes.rewrite import Replacement, Rule
 
 _MOST_SKELETONS = 4096  # kept per op
 _STEPS = 3  # back from where an op may end, to see whether what it needs is there
 _HOPS = 16  # through what moves, in one of those steps
 _ROUNDS = 3  # of tidying: what one pass leaves, another may take
 _SHARED = 3  # of so many nodes one may have other users, and be computed twice
-_CANONICAL = rules_in(movement, arithmetic)
 Match = tuple[Skeleton, Found]
-Signature = tuple[type[Op], frozenset[type[Op]]]
 
 
-def spellings_of(op: type[Op]) -> tuple[Callable[..., Any], ...]:
-    """The decomposition and the other forms: functions of the op, a builder and operands."""
-    return (op.decompose, *op.spellings)
-
-
-def spelled(op: type[Op], spelling: Callable[..., Any], sample: Sample) -> Graph:
-    """One spelling of the op on the operands of a sample."""
-    types = operand_types(sample)
-    made = make(op, dict(sample.attributes))
-
-    graph = Graph(op.name)
-    arrays = random_operands(sample)
-    values = [
-        None
-        if given is None or type is None
-        else graph.add_weight(f"x{i}", ArrayWeight(array))
-        if given.weight
-        else graph.add_input(type, f"x{i}")
-        for i, (given, type, array) in enumerate(zip(sample.operands, types, arrays, strict=True))
-    ]
-    results = spelling(made, Builder(graph), *values)
-    graph.set_outputs([results] if isinstance(results, Value) else list(results))
-    return graph
-
-
-@dataclass
+@dataclass(eq=False)
 class Recogniser:
     """Finds one op. `lower` are the recognisers that have run before it."""
 
@@ -73,8 +44,8 @@ class Recogniser:
     exact: bool = field(init=False)
     why_inexact: str = field(init=False)
     _skeletons: dict[tuple[int, Guess], Skeleton | None] = field(default_factory=dict)
-    _signatures: tuple[Signature, ...] | None = None
-    _common: dict[type[Op], frozenset[type[Op]]] = field(default_factory=dict)  # of all forms with one end
+    _endings: dict[Form, Ending | None] = field(default_factory=dict)
+    _all: Endings | None = None
 
     def __post_init__(self) -> None:
         self.name = f"recognise_{self.op.name}"
@@ -85,25 +56,35 @@ class Recogniser:
     @property
     def roots(self) -> tuple[type[Op], ...]:
         """What its spellings end in."""
-        return tuple(dict.fromkeys(root for root, _ in self.signatures))
+        return self.endings.roots
 
     @property
-    def signatures(self) -> tuple[Signature, ...]:
-        """What its spellings end in, with the ops right before that; of the op's samples."""
-        if self._signatures is None:
-            found: dict[Signature, None] = {}
-            for graph in self._spelled_samples(_telling(self.op)):
-                root = graph.outputs[0].producer
-                if root is not None and root.op.name != self.op.name:
-                    found[type(root.op), _before(root, 1)] = None
-                    around = _before(root, _STEPS)
-                    self._common[type(root.op)] = self._common.get(type(root.op), around) & around
-            self._signatures = tuple(_least(list(found)))
-        return self._signatures
+    def endings(self) -> Endings:
+        """How the op's samples end."""
+        if self._all is None:
+            self._all = self.endings_of(forms(self.op))
+        return self._all
+
+    def endings_of(self, chosen: Sequence[Form]) -> Endings:
+        """How these forms end."""
+        for form in chosen:
+            if form not in self._endings:
+                self._endings[form] = self._ending(form)
+        return Endings([e for form in chosen if (e := self._endings[form]) is not None])
+
+    def _ending(self, form: Form) -> Ending | None:
+        root = self._prepared(form).outputs[0].producer
+        if root is None or root.op.name == self.op.name:
+            return None
+        return Ending(type(root.op), _before(root, 1), _before(root, _STEPS))
 
     def apply(self, builder: Builder, node: Node) -> Replacement | str:
         """The op in place of what ends at this node, or why not."""
-        match, miss = self._search(node)
+        return self.apply_where(self.endings, builder, node)
+
+    def apply_where(self, endings: Endings, builder: Builder, node: Node) -> Replacement | str:
+        """The same, where it could end as these."""
+        match, miss = self._search(node, endings)
         if match is None:
             return miss.reason or f"no {self.op.name} ends here"
         skeleton, found = match
@@ -116,22 +97,24 @@ class Recogniser:
 
         `thorough` compares also where a look at the neighbours shows that it cannot be.
         """
-        match, miss = self._search(node, thorough=thorough)
+        match, miss = self._search(node, None if thorough else self.endings)
         return None if match else miss
 
     def sample_graphs(self) -> Iterable[Graph]:
         """Spelled-out samples in which it fires."""
-        return [
-            g
-            for g in self._spelled_samples(self.op.samples())
-            if (root := g.outputs[0].producer) and self._search(root)[0]
-        ]
+        for sample in self.op.samples():
+            for spelling in spellings_of(self.op):
+                graph = spelled(self.op, spelling, sample)
+                self._prepare(graph)
+                root = graph.outputs[0].producer if len(graph.outputs) == 1 else None
+                if root is not None and self._search(root, self.endings)[0]:
+                    yield graph
 
     # ---- searching ------------------------------------------------------------------------------------
 
-    def _search(self, node: Node, *, thorough: bool = False) -> tuple[Match | None, NearMiss]:
+    def _search(self, node: Node, endings: Endings | None) -> tuple[Match | None, NearMiss]:
         nearest = NearMiss(-1, node, "")
-        if len(node.results) != 1 or not (thorough or self._may_end(node)):
+        if len(node.results) != 1 or (endings is not None and not endings.fit(node)):
             return None, nearest
         for guess in self.op.guesses(node):
             for index in range(len(spellings_of(self.op))):
@@ -144,14 +127,6 @@ class Recogniser:
                 if miss.depth > nearest.depth:
                     nearest = miss
         return None, nearest
-
-    def _may_end(self, node: Node) -> bool:
-        """Whether the neighbours leave it possible: a quick look, since nearly all nodes end nothing."""
-        before = _before(node, 1)
-        if not any(root is type(node.op) and needed <= before for root, needed in self.signatures):
-            return False
-        common = self._common[type(node.op)]
-        return common <= before or common <= _before(node, _STEPS)
 
     def _found(self, skeleton: Skeleton, node: Node) -> tuple[Match | None, NearMiss]:
         """A match with every free attribute bound, and nothing inside it needed elsewhere."""
@@ -196,29 +171,66 @@ class Recogniser:
         tidy(graph)
         recognise_with(graph, Context(), self.lower)
 
-    def _spelled_samples(self, samples: Iterable[Sample]) -> Iterable[Graph]:
-        for sample in samples:
-            for spelling in spellings_of(self.op):
-                graph = spelled(self.op, spelling, sample)
-                self._prepare(graph)
-                if len(graph.outputs) == 1:
-                    yield graph
+    def _prepared(self, form: Form) -> Graph:
+        graph = form.graph()
+        self._prepare(graph)
+        return graph
 
 
-def _telling(op: type[Op]) -> list[Sample]:
-    """One of the samples that are spelled out alike: those that differ in extents, axes or numbers only."""
-    found: dict[Any, Sample] = {}
-    for sample in op.samples():
-        operands = tuple(None if t is None else (t.dtype.kind, t.dtype.bits < 32) for t in operand_types(sample))
-        told = {n: _kind(n, v) for n, v in sample.attributes.items()}
-        found.setdefault((operands, tuple(o is not None and o.weight for o in sample.operands), repr(told)), sample)
-    return list(found.values())
+@dataclass(frozen=True)
+class Ending:
+    """What a form ends in, with the ops right before that and those a few steps back."""
+
+    root: type[Op]
+    before: Classes
+    around: Classes
 
 
-def _kind(name: str, value: Any) -> Any:
-    if name in ("axis", "axes"):
-        return value == ()
-    return "some number" if isinstance(value, float) else value
+class Endings:
+    """A quick look at a node and its neighbours, whether one of these forms could end there: nearly all end none."""
+
+    def __init__(self, endings: Sequence[Ending]) -> None:
+        self._needed: dict[type[Op], list[Classes]] = {}
+        self._common: dict[type[Op], Classes] = {}  # of all forms with one end
+        for each in endings:
+            self._needed.setdefault(each.root, []).append(each.before)
+            self._common[each.root] = self._common.get(each.root, each.around) & each.around
+        for root, needed in self._needed.items():
+            distinct = dict.fromkeys(needed)
+            self._needed[root] = [n for n in distinct if not any(m < n for m in distinct)]
+        self.roots = tuple(self._needed)
+
+    def fit(self, node: Node) -> bool:
+        """Whether the neighbours leave it possible."""
+        root = type(node.op)
+        if root not in self._needed:
+            return False
+        before = _before(node, 1)
+        if not any(needed <= before for needed in self._needed[root]):
+            return False
+        common = self._common[root]
+        return common <= before or common <= _before(node, _STEPS)
+
+
+@dataclass(eq=False)
+class _Here:
+    """A recogniser in a graph that can hold only some forms."""
+
+    recogniser: Recogniser
+    endings: Endings
+
+    def __post_init__(self) -> None:
+        self.name, self.diagram = self.recogniser.name, self.recogniser.diagram
+        self.exact, self.why_inexact = self.recogniser.exact, self.recogniser.why_inexact
+        self.roots = self.endings.roots
+
+    def apply(self, builder: Builder, node: Node) -> Replacement | str:
+        """As the recogniser does."""
+        return self.recogniser.apply_where(self.endings, builder, node)
+
+    def sample_graphs(self) -> Iterable[Graph]:
+        """The recogniser's."""
+        return self.recogniser.sample_graphs()
 
 
 def tidy(graph: Graph) -> None:
@@ -226,14 +238,36 @@ def tidy(graph: Graph) -> None:
     context = Context()
     for _ in range(_ROUNDS):
         changes = fold_scalars(graph, context) + deduplicate(graph, context)
-        if not changes + context.rewrite(graph, _CANONICAL):
+        if not changes + context.rewrite(graph, CANONICAL):
             break
     eliminate_dead(graph, context)
 
 
-def recognise_with(graph: Graph, context: Context, chosen: Sequence[Recogniser]) -> int:
-    """Apply recognisers level by level, each from the end of the graph backwards; returns how often they fired."""
-    return sum(context.rewrite(graph, level, backwards=True) for level in by_level(chosen))
+def recognise_with(graph: Graph, context: Context, chosen: Sequence[Recogniser], beside: Sequence[Rule] = ()) -> int:
+    """Apply recognisers level by level, each from the end of the graph backwards; returns how often rules fired.
+
+    Rules `beside` them run at every level. Only what the graph could hold is looked for.
+    """
+    fired = 0
+    for level in by_level(chosen):
+        left = list(level)
+        while True:
+            present = present_in(graph)
+            here = [r for r in left if present.could_hold(r.op)]
+            if not here:
+                break
+            looked = [_Here(r, r.endings_of(present.forms(r.op))) for r in here]
+            fired += context.rewrite(graph, (*looked, *beside), backwards=True)
+            left = [r for r in left if r not in here]
+    return fired
+
+
+def by_level(recognisers: Sequence[Recogniser]) -> list[list[Recogniser]]:
+    """Recognisers grouped: each needs only those of earlier groups to have run."""
+    groups: dict[int, list[Recogniser]] = {}
+    for each in recognisers:
+        groups.setdefault(levels()[each.op], []).append(each)
+    return [groups[key] for key in sorted(groups)]
 
 
 def _before(node: Node, steps: int) -> frozenset[type[Op]]:
@@ -260,11 +294,6 @@ def _computed_from(node: Node) -> Iterator[Node]:
             yield producer
 
 
-def _least(signatures: list[Signature]) -> list[Signature]:
-    """Without those that another one covers."""
-    return [s for s in signatures if not any(t[0] is s[0] and t[1] < s[1] for t in signatures)]
-
-
 def _used_outside(found: Found) -> str | None:
     """Why too much of what was found would be computed twice, as others use it; a third of the nodes may be."""
     covered = set(found.nodes)
@@ -282,52 +311,6 @@ def _used_outside(found: Found) -> str | None:
     if len(staying) * _SHARED <= len(found.inner):
         return None
     return f"the result of {shared[0].op.name} inside it is also used by {staying[shared[0]].op.name}"
-
-
-# ---- order ---------------------------------------------------------------------------------------------
-
-
-def by_level(recognisers: Sequence[Recogniser]) -> list[list[Rule]]:
-    """Recognisers grouped: each needs only those of earlier groups to have run."""
-    groups: dict[int, list[Rule]] = {}
-    for each in recognisers:
-        groups.setdefault(levels()[each.op], []).append(each)
-    return [groups[key] for key in sorted(groups)]
-
-
-@cache
-def levels() -> Mapping[type[Op], int]:
-    """When each op is looked for: after all that its spelled-out form names, and last if no other form names it.
-
-    What comes last is found together, from the end of a graph, so that of two that would do the larger wins: a layer
-    norm with its scale, rather than an instance norm inside it.
-    """
-    names = {op: _names(op) for op in REGISTRY.values() if is_recognised(op)}
-    found: dict[type[Op], int] = {}
-    for op in names:
-        _climb(op, names, found, frozenset())
-    named = set[type[Op]]().union(*names.values())
-    return {op: level if op in named else max(found.values()) for op, level in found.items()}
-
-
-def _names(op: type[Op]) -> set[type[Op]]:
-    """The ops that can be recognised in the spellings of this one."""
-    graphs = (spelled(op, spelling, sample) for sample in _telling(op) for spelling in spellings_of(op))
-    return {type(node.op) for graph in graphs for node in graph if is_recognised(type(node.op))} - {op}
-
-
-def _climb(
-    op: type[Op], names: Mapping[type[Op], set[type[Op]]], found: dict[type[Op], int], above: frozenset[type[Op]]
-) -> int:
-    if op not in found:
-        inner = [_climb(o, names, found, above | {op}) for o in names[op] if o not in above]
-        found[op] = 1 + max(inner, default=0)
-    return found[op]
-
-
-def is_recognised(op: type[Op]) -> bool:
-    """Whether an op has a decomposition and says what to try."""
-    return op.is_composite() and op.guesses.__func__ is not Op.guesses.__func__  # type: ignore[attr-defined]
 
 
 @cache

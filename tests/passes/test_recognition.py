@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,9 @@ from dragoman.ir.weights import ArrayWeight
 from dragoman.passes.check import RewriteChecker
 from dragoman.passes.manager import Context, run_passes
 from dragoman.passes.pipelines import IMPORTED, OPTIMISE, recognise
-from dragoman.passes.recognition.recogniser import (
-    Recogniser,
-    is_recognised,
-    levels,
-    recognisers,
-    spelled,
-    spellings_of,
-    tidy,
-)
+from dragoman.passes.recognition.levels import levels, present_in
+from dragoman.passes.recognition.recogniser import Recogniser, recognise_with, recognisers, tidy
+from dragoman.passes.recognition.spelling import Form, is_recognised, spelled, spellings_of
 
 BY_OP: dict[str, Recogniser] = {r.op.name: r for r in recognisers()}
 
@@ -78,6 +72,34 @@ def test_levels_put_what_is_named_before_what_names_it() -> None:
                 for node in spelled(op, spelling, sample):
                     inner = type(node.op)
                     assert inner is op or not is_recognised(inner) or order[inner] < order[op]
+
+
+@pytest.mark.parametrize(("name", "sample", "spelling"), _cases())
+def test_no_graph_that_holds_an_op_spelled_out_is_passed_over(name: str, sample: Sample, spelling: int) -> None:
+    op = REGISTRY[name]
+    graph = spelled(op, spellings_of(op)[spelling], sample)
+    tidy(graph)
+    assert present_in(graph).could_hold(op)
+    recognise_with(graph, Context(), BY_OP[name].lower)
+    assert any(n.op.name == name for n in graph) or present_in(graph).could_hold(op)
+
+
+def test_what_a_graph_cannot_hold_is_never_spelled_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[str] = []
+    original = Recogniser.endings_of
+
+    def noted(self: Recogniser, chosen: Sequence[Form]) -> Any:
+        traced.extend(form.op.name for form in chosen)
+        assert not any(narrow for form in chosen for _, narrow in form.dtypes)
+        return original(self, chosen)
+
+    def layer(b: Builder, x: Value, scale: Value, bias: Value) -> Value:
+        y = b.layer_norm(x, scale, bias, axis=-1, epsilon=1e-5)
+        return b.add(x, b.gelu(b.mul(y, scale), approximate="none"))
+
+    monkeypatch.setattr(Recogniser, "endings_of", noted)
+    _found(layer, "f32[n,8]", "f32[8]", "f32[8]")
+    assert not {"layer_norm", "gelu", "softmax", "attention", "variance", "silu"} & set(traced)
 
 
 # ---- as frameworks and people write it -------------------------------------------------------------------
