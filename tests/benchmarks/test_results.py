@@ -103,6 +103,20 @@ def test_a_size_is_judged_by_the_seconds_of_all_stages_and_the_largest_resident_
     assert [d.measured for d in demands] == ["54.0 s", "3010 MiB", "9.0 ×"]
 
 
+def test_optimising_is_judged_with_and_without_proofs_and_by_its_growth(script: Script) -> None:
+    optimise = script("optimise")
+
+    def sample(model: str, seconds: float, size: int = 0, **more: Any) -> Sample:
+        return {"model": model, "size": size, "proofs": False, "seconds": seconds, **more}
+
+    samples = [sample("bert_base", s) for s in (0.1, 1.6, 1.7)]
+    samples += [sample("bert_base", 9.0, proofs=True, refused=0), sample("llama", 90.0, proofs=True, refused=1)]
+    samples += [sample("", 0.1, 1000), sample("", 3.0, 10_000), sample("", 33.0, 100_000)]
+    demands = optimise.demands(samples, ["bert_base", "llama"], [1000, 10_000, 100_000])
+    assert [d.measured for d in demands] == ["1.60 s", "9.00 s", "1 refused", "11.0 ×"]
+    assert [d.holds for d in demands] == [False, True, False, True]
+
+
 def test_a_page_shows_text_and_markdown_and_tells_whether_a_demand_failed(script: Script) -> None:
     tables = script("tables")
     table = tables.Table("Sizes", ["model", "MiB"], [["bert|base", "418"], ["lstm", "0.2"]])

@@ -60,6 +60,20 @@ def test_scale_takes_a_graph_through_every_stage(tmp_path: Path) -> None:
 
 
 @linux
+def test_optimise_takes_a_model_twice_and_a_graph_through_each_pass(tmp_path: Path) -> None:
+    found = run(tmp_path, "optimise", "--models", "gru", "--nodes", "300", "--repeats", "1")
+    plain, proved, generated = found["samples"]
+    assert (plain["model"], plain["proofs"], proved["proofs"], generated["size"]) == ("gru", False, True, 300)
+    assert all(0.0 < s["again"] < 60.0 and s["seconds"] > 0.0 for s in (plain, proved))
+    assert [n for n in plain["late_imports"] if n.startswith("dragoman")] == []
+    assert proved["refused"] == proved["unchecked"] == 0
+    assert 300 <= generated["nodes"] < 350
+    assert generated["optimised"] < generated["nodes"]
+    assert {p["name"] for p in generated["passes"]} >= {"recognise", "choose_layout", "canonicalise"}
+    assert sum(p["seconds"] for p in generated["passes"]) <= generated["seconds"]
+
+
+@linux
 def test_big_model_brings_every_tensor_to_the_output(tmp_path: Path) -> None:
     found = run(tmp_path, "big_model", "--gib", "0.25", "--ways", "ir", "--folder", str(tmp_path))
     (sample,) = found["samples"]
