@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dragoman.ir.dims import Dim, floordiv, same
+from dragoman.ir.dims import Dim, floordiv, is_one, same
 from dragoman.ir.errors import TypeRuleError
 from dragoman.ir.guess import Guess, guess, operand_types, upstream
 from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, operand, require, same_dtype, sample
@@ -109,7 +109,28 @@ class Attention(Op, name="attention", exact_field=False):
         return raised / total
 
     def decompose(self, b: Builder, query: Value, key: Value, value: Value, mask: Value | None = None) -> Value:
-        """Scale, product, soft cap, mask, softmax, zero for empty rows, product."""
+        """Scale, product, soft cap, mask, softmax, zero for empty rows, product.
+
+        Query heads that share a key head are rows of one product with it: nothing is repeated.
+        """
+        own = key.type.shape[-3]
+        groups = floordiv(query.type.shape[-3], own)
+        scaled = query if self.scale == 1.0 else b.mul(query, self._factor(b, query))
+        if is_one(groups):
+            return self._attended(b, b.matmul(scaled, _turned(b, key)), query, value, mask)
+        *lead, heads, length, depth = query.type.shape
+        extent = key.type.shape[-2]
+        product = b.matmul(b.reshape(scaled, shape=(*lead, own, groups * length, depth)), _turned(b, key))
+        batch = product.type.shape[:-3]
+        scores = b.reshape(product, shape=(*batch, own, groups, length, extent))
+        weights = self._masked_softmax(b, scores, query, extent, _grouped(b, mask, own, groups))
+        rows = weights.type.shape[:-4]
+        weights = b.reshape(weights, shape=(*rows, own, groups * length, extent))
+        y = b.matmul(weights, value)
+        return b.reshape(y, shape=(*y.type.shape[:-3], heads, length, value.type.shape[-1]))
+
+    def repeated_heads(self, b: Builder, query: Value, key: Value, value: Value, mask: Value | None = None) -> Value:
+        """The same with keys and values repeated until each query head has its own."""
         turned = _turned(b, _repeat_heads(b, key, query.type.shape[-3]))
         scores = b.matmul(b.mul(query, self._factor(b, query)), turned)
         return self._attended(b, scores, query, value, mask)
@@ -127,7 +148,7 @@ class Attention(Op, name="attention", exact_field=False):
         factor = math.sqrt(depth) if self.scale is None and isinstance(depth, int) else 1.0 / (self.scale or 1.0)
         return self._attended(b, b.div(b.matmul(query, turned), factor), query, value, mask)
 
-    spellings = (scaled_scores, divided_scores)
+    spellings = (repeated_heads, scaled_scores, divided_scores)
 
     def _factor(self, b: Builder, query: Value) -> Value:
         dtype, depth = query.type.dtype, query.type.shape[-1]
@@ -139,17 +160,22 @@ class Attention(Op, name="attention", exact_field=False):
 
     def _attended(self, b: Builder, scores: Value, query: Value, value: Value, mask: Value | None) -> Value:
         """What follows the scaled product."""
+        weights = self._masked_softmax(b, scores, query, value.type.shape[-2], mask)
+        return b.matmul(weights, _repeat_heads(b, value, query.type.shape[-3]))
+
+    def _masked_softmax(self, b: Builder, scores: Value, query: Value, extent: Dim, mask: Value | None) -> Value:
         dtype, last = query.type.dtype, scores.type.rank - 1
         if self.softcap:
             scores = b.mul(b.tanh(b.div(scores, self.softcap)), self.softcap)
-        added = self._added(b, mask, query.type.shape[-2], value.type.shape[-2], dtype)
+        added = self._added(b, mask, query.type.shape[-2], extent, dtype)
         if added is not None:
             scores = b.add(scores, added)
         weights = b.softmax(scores, axis=last)
         if mask is not None and self.empty_rows == "zero":
+            # By the scores, not the mask, which would be cheaper: a NaN in an empty row is to come through.
             empty = b.isinf(b.reduce_max(scores, axes=(last,), keepdims=True), positive=False)
             weights = b.where(empty, b.const(0.0, dtype), weights)
-        return b.matmul(weights, _repeat_heads(b, value, query.type.shape[-3]))
+        return weights
 
     def _added(self, b: Builder, mask: Value | None, length: Dim, extent: Dim, dtype: DType) -> Value | None:
         """What is added to the scores: the float mask, and −∞ where a bool or the causal mask forbids."""
@@ -167,28 +193,36 @@ class Attention(Op, name="attention", exact_field=False):
     @classmethod
     def guesses(cls, root: Node) -> Iterable[Guess]:
         """The types at the two products around a softmax; what is added to the scores is the mask, or part of it."""
-        scores = next((n for n in upstream(root, 4) if n.op.name == "softmax"), None)
+        last = (
+            next((n for n in upstream(root, 2) if n.op.name == "matmul"), None) if root.op.name == "reshape" else root
+        )
+        scores = next((n for n in upstream(root, 6) if n.op.name == "softmax"), None)
         product = None if scores is None else next((n for n in upstream(scores, 7) if n.op.name == "matmul"), None)
-        if root.op.name != "matmul" or scores is None or product is None:
+        if last is None or last.op.name != "matmul" or scores is None or product is None:
             return
-        query, turned, value = product.operands[0], product.operands[1], root.operands[1]
+        query, turned, value = product.operands[0], product.operands[1], last.operands[1]
         if query is None or turned is None or value is None or query.type.rank < 3 or turned.type.rank < 3:
             return
+        asked = query.type
+        if last is not root:  # heads that share a key head are rows of one product
+            if root.results[0].type.rank != asked.rank:
+                return
+            asked = asked.with_shape((*asked.shape[:-3], *root.results[0].type.shape[-3:-1], asked.shape[-1]))
         *lead, depth, extent = turned.type.shape
         names = {n.op.name for n in upstream(root)}
-        masks = _masks(scores, product)
+        masks = [wide for mask in _masks(scores, product) for wide in _ungrouped(mask, asked, scores.results[0].type)]
         softcaps: list[dict[str, Any]] = [{"softcap": 0.0}] if "tanh" not in names else [{}]
         scales: list[dict[str, Any]] = [{}, {"scale": None}, {"scale": 1.0}]
         # What says more comes first: a mask may be any value, the causal one among them.
-        for own in dict.fromkeys((*_narrower(product, root), lead[-1])):
-            key = query.type.with_shape((*lead[:-1], own, extent, depth))
+        for own in dict.fromkeys((*_narrower(product, last), lead[-1])):
+            key = asked.with_shape((*lead[:-1], own, extent, depth))
             shared = value.type.with_shape((*value.type.shape[:-3], own, *value.type.shape[-2:]))
             for mask in (None, *masks):
                 # A causal mask is compared out of positions, or was folded into what looks like a mask.
                 causals = (True, False) if "greater_equal" in names or (masks and mask is None) else (False,)
                 empties = ("zero",) if mask is None or "isinf" in names else ("nan",)
                 for causal, empty, softcap, scale in itertools.product(causals, empties, softcaps, scales):
-                    yield guess(query.type, key, shared, mask, causal=causal, empty_rows=empty, **softcap, **scale)
+                    yield guess(asked, key, shared, mask, causal=causal, empty_rows=empty, **softcap, **scale)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -200,7 +234,7 @@ class Attention(Op, name="attention", exact_field=False):
         yield sample(*plain, "bool[2,1,5,6]", causal=True)
         yield sample(*plain, operand("bool[2,1,1,6]", values=(True, False, True, True, False, False, *[False] * 6)))
         yield sample("f64[2,4,3,16]", "f64[2,2,5,16]", "f64[2,2,5,16]", "f64[1,4,3,5]", causal=True, softcap=2.0)
-        yield sample("f32[2,2,4,3,4]", "f32[1,2,1,5,4]", "f32[2,1,1,5,3]")
+        yield sample("f32[2,2,4,3,4]", "f32[1,2,1,5,4]", "f32[2,1,1,5,3]", scale=0.3)
         yield sample("f32[3,1,4]", "f32[3,1,4]", "f32[3,1,4]", "bool[]", empty_rows="nan")
         yield sample("f16[1,2,3,4]", "f16[1,2,3,4]", "f16[1,2,3,4]", causal=True)
 
@@ -228,6 +262,14 @@ def _masks(scores: Node, product: Node) -> list[TensorType]:
                 if fits:
                     found.append(value.type)
     return found
+
+
+def _ungrouped(mask: TensorType, query: TensorType, scores: TensorType) -> Iterable[TensorType]:
+    """The type of a mask as the op takes it, where scores are [*, key_heads, groups, l, s]."""
+    yield mask
+    if scores.rank == query.rank + 1 and mask.rank >= 4:
+        *lead, own, groups, length, extent = mask.shape
+        yield mask.with_shape((*lead, own * groups, length, extent))
 
 
 def _check_mask(mask: TensorType | None, query: TensorType, scores: Shape) -> None:
@@ -258,6 +300,15 @@ def _turned(b: Builder, key: Value) -> Value:
     """The last two axes exchanged."""
     rank = key.type.rank
     return b.transpose(key, perm=(*range(rank - 2), rank - 1, rank - 2))
+
+
+def _grouped(b: Builder, mask: Value | None, own: Dim, groups: Dim) -> Value | None:
+    """A mask [*, heads, l, s] as one of [*, key_heads, heads / key_heads, l, s]; 1 where it has one for all heads."""
+    if mask is None or mask.type.rank < 3:
+        return mask
+    *lead, heads, length, extent = mask.type.shape
+    apart = (1, 1) if is_one(heads) else (own, groups)
+    return b.reshape(mask, shape=(*lead, *apart, length, extent))
 
 
 def _repeat_heads(b: Builder, x: Value, heads: Dim) -> Value:
