@@ -8,6 +8,7 @@ import numpy as np
 
 from dragoman.backends.onnx.emitter import Emitter
 from dragoman.backends.onnx.table import Where, all_of, emits, requires
+from dragoman.backends.onnx.tables.reduce import reduced
 from dragoman.backends.onnx.tables.shape import reshaped
 from dragoman.ir.dims import Dim, product
 from dragoman.ir.graph import Node, Value
@@ -85,6 +86,24 @@ def rms_norm(e: Emitter, node: Node, x: Value, scale: Value | None = None) -> st
     axis = normal_axis(op.axis, x.type.rank)
     ones: Value | str = scale if scale is not None else filled(e, 1.0, x.type.shape[axis:], x.type.dtype)
     return e.op("RMSNormalization", x, ones, axis=axis, epsilon=float(op.epsilon))
+
+
+def _plain_scale(node: Node, opset: int) -> str | None:
+    op: Any = node.op
+    x, scale = _input(node), _operand(node, 1)
+    if scale is None or normal_axis(op.axis, x.type.rank) != x.type.rank - 1:
+        return "ONNX Runtime fuses an RMS norm over the last axis, with a scale"
+    return None if x.type.dtype == F32 else "its square is computed in f32"
+
+
+@emits("rms_norm", where=_plain_scale)
+def spelled_rms_norm(e: Emitter, node: Node, x: Value, scale: Value) -> str:
+    """In the one spelling that ONNX Runtime makes a single kernel of: a power of 2, a quotient, the scale last."""
+    op: Any = node.op
+    dtype = x.type.dtype
+    mean = reduced(e, "ReduceMean", e.op("Pow", x, e.scalar(2.0, dtype)), (x.type.rank - 1,), True)
+    root = e.op("Sqrt", e.op("Add", mean, e.scalar(float(op.epsilon), dtype)))
+    return e.op("Mul", e.op("Div", x, root), scale)
 
 
 def _per_channel(e: Emitter, x: Value, scale: Value | None, bias: Value | None) -> tuple[Value | str, Value | str]:
