@@ -74,7 +74,9 @@ def convert(
     to: Annotated[str, typer.Option("--to", help="The form to hand over: onnx.")] = "onnx",
     inputs: Inputs = None,
     opset: Annotated[int | None, typer.Option("--opset", help="The ONNX opset, 17 or newer.")] = None,
-    target: Annotated[str, typer.Option("--for", help="portable: only ai.onnx operators.")] = "portable",
+    target: Annotated[
+        str, typer.Option("--for", help="portable: only ai.onnx operators; ort: those of ONNX Runtime too.")
+    ] = "portable",
     precision: Annotated[
         str | None,
         typer.Option("--precision", help="f16 or bf16: half precision where it is measured to be good enough."),

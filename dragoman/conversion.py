@@ -120,7 +120,8 @@ def convert(
             model.reduce(precision, opset=opset, seconds=max(_LEAST_MEASURING, budget))
     with Staging(path, overwrite=overwrite) as staging:
         with stages.stage("write"):
-            saved = staging.write(model.graph, opset=opset, external=external_of(external))
+            outside, contrib = external_of(external), target == "ort"
+            saved = staging.write(model.graph, opset=opset, external=outside, contrib=contrib)
         comparison = None
         if imported is not None:
             with stages.stage("verify"):

@@ -22,7 +22,7 @@ from dragoman.passes.precision import Precision, half_dtype, reduce_precision
 from dragoman.source import locate
 from dragoman.stages import Progress, silent
 
-TARGETS = ("portable",)
+TARGETS = ("portable", "ort")
 
 
 @dataclass
@@ -42,6 +42,7 @@ class Model:
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     checker: RewriteChecker | None = None
     precision: Precision | None = None
+    target: str = "portable"
 
     def __str__(self) -> str:
         return str(self.graph)
@@ -84,9 +85,9 @@ class Model:
 
         if precision is not None:
             half_dtype(precision)
-        checked_target(target)
+        self.target = checked_target(target)
         self.checker = RewriteChecker(seconds=check) if check is not None else None
-        layout = TargetLayout(PREFERRED_LAYOUT, channels_first_only)
+        layout = TargetLayout(PREFERRED_LAYOUT, channels_first_only, rows=True, heads=target == "ort")
         context = run_passes(self.graph, OPTIMISE, Context(self.checker, layout, progress))
         self.passes.extend(context.records)
         if precision is not None:
@@ -123,10 +124,15 @@ class Model:
     def save(
         self, path: str | Path, *, opset: int | None = None, external: str = "auto", overwrite: bool = False
     ) -> Path:
-        """Write the graph as it is as ONNX; returns the path. Raises OutputError, EmitRefused."""
+        """Write the graph as it is as ONNX, for the target it was optimised for; returns the path.
+
+        Raises OutputError, EmitRefused.
+        """
         from dragoman.backends.onnx import save
 
-        return save(self.graph, Path(path), opset=opset, external=external_of(external), overwrite=overwrite).path
+        contrib, outside = self.target == "ort", external_of(external)
+        saved = save(self.graph, Path(path), opset=opset, external=outside, overwrite=overwrite, contrib=contrib)
+        return saved.path
 
 
 def external_of(text: str) -> bool | None:

@@ -44,11 +44,14 @@ def _has_layout(node: Node) -> bool:
 class TargetLayout:
     """Where a target wants the channels of convolutions, pools, resizes and norms.
 
-    `strict` tells which nodes it computes in no other layout: it would transpose around them.
+    `strict` tells which nodes it computes in no other layout: it would transpose around them. `rows` tells that it
+    multiplies matrices faster than stacks of them, `heads` that it has attention over heads side by side.
     """
 
     preferred: str = CHANNELS_FIRST
     strict: Callable[[Node], bool] = _has_layout
+    rows: bool = False
+    heads: bool = False
 
 
 @dataclass

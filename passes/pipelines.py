@@ -10,11 +10,15 @@ from dragoman.passes.layout import choose_layout
 from dragoman.passes.manager import Context, Pass
 from dragoman.passes.recognition.recogniser import recognise_with, recognisers
 from dragoman.passes.rewrite import RULES, Rule, rules_in
-from dragoman.passes.rules import arithmetic, attention, batch_norm, bias, movement
+from dragoman.passes.rules import arithmetic, attention, batch_norm, bias, heads, masks, movement, projections, rows
 
 CANONICAL: tuple[Rule, ...] = rules_in(movement, arithmetic)
 MASKS: tuple[Rule, ...] = rules_in(attention)
+POSITIONS: tuple[Rule, ...] = rules_in(masks)
 AFFINE: tuple[Rule, ...] = rules_in(bias, batch_norm)
+ROWS: tuple[Rule, ...] = rules_in(rows)
+PROJECTIONS: tuple[Rule, ...] = rules_in(projections)
+HEADS: tuple[Rule, ...] = rules_in(heads)
 
 
 def all_rules() -> tuple[Rule, ...]:
@@ -33,9 +37,26 @@ def recognise(graph: Graph, context: Context) -> int:
     return recognise_with(graph, context, recognisers(), beside=MASKS)
 
 
+def simplify_masks(graph: Graph, context: Context) -> int:
+    """Masks and indices that are computed from positions: known, sliced or causal."""
+    return context.rewrite(graph, (*POSITIONS, *CANONICAL))
+
+
 def fold_batch_norm(graph: Graph, context: Context) -> int:
     """Biases and batch normalisation into the convolution or matmul before them."""
     return context.rewrite(graph, AFFINE)
+
+
+def flatten_rows(graph: Graph, context: Context) -> int:
+    """Linear layers over rows instead of stacks of them, each projection by itself, where the target is faster so."""
+    if not context.layout.rows:
+        return 0
+    return context.rewrite(graph, (*ROWS, *CANONICAL)) + context.rewrite(graph, (*PROJECTIONS, *CANONICAL))
+
+
+def fuse_heads(graph: Graph, context: Context) -> int:
+    """Attention as the one operator that the target has."""
+    return context.rewrite(graph, HEADS) if context.layout.heads else 0
 
 
 IMPORTED: tuple[Pass, ...] = (eliminate_dead, deduplicate, canonicalise)
@@ -46,7 +67,9 @@ OPTIMISE: tuple[Pass, ...] = (
     fold_scalars,
     deduplicate,
     canonicalise,
+    simplify_masks,
     recognise,
+    simplify_masks,
     fold_constants,
     deduplicate,
     canonicalise,
@@ -54,6 +77,10 @@ OPTIMISE: tuple[Pass, ...] = (
     choose_layout,
     fold_batch_norm,  # what transposes kept apart
     fold_constants,
+    flatten_rows,
+    fold_constants,
+    canonicalise,
+    fuse_heads,
     canonicalise,
     deduplicate,
     eliminate_dead,

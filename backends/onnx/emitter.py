@@ -19,7 +19,7 @@ from dragoman.backends.onnx import types
 from dragoman.backends.onnx.attributes import set_attribute
 from dragoman.backends.onnx.dims import Dims
 from dragoman.backends.onnx.names import Names, storable
-from dragoman.backends.onnx.scope import Scope
+from dragoman.backends.onnx.scope import Scope, call_key
 from dragoman.backends.onnx.table import entry_for, load_tables
 from dragoman.ir.builder import Builder
 from dragoman.ir.collector import calm_collector
@@ -47,15 +47,20 @@ class Emission:
 
 
 def emit(
-    graph: Graph, *, opset: int | None = None, value_info: bool | None = None, provenance: bool = True
+    graph: Graph,
+    *,
+    opset: int | None = None,
+    value_info: bool | None = None,
+    provenance: bool = True,
+    contrib: bool = False,
 ) -> Emission:
-    """The ONNX model of a graph at an opset (default 20).
+    """The ONNX model of a graph at an opset (default 20), with operators of ONNX Runtime's own if `contrib`.
 
     `value_info` adds the types of intermediate values, by default up to 20 000 of them. `provenance` writes each node's
     module, operator and source line into its metadata. Raises EmitRefused listing all that ONNX cannot express.
     """
     load_tables()
-    emitter = Emitter(types.checked_opset(opset), value_info=value_info, provenance=provenance)
+    emitter = Emitter(types.checked_opset(opset), value_info=value_info, provenance=provenance, contrib=contrib)
     with calm_collector():
         return emitter.model(graph)
 
@@ -66,8 +71,10 @@ _MOST_VALUE_INFO = 20_000  # they take 1 MB and 0.2 s; in a larger model nobody 
 class Emitter:
     """What entries of the table write with: `op` adds a node, `constant` a constant, `dims` computes with extents."""
 
-    def __init__(self, opset: int, *, value_info: bool | None = None, provenance: bool = True) -> None:
-        self.opset = opset
+    def __init__(
+        self, opset: int, *, value_info: bool | None = None, provenance: bool = True, contrib: bool = False
+    ) -> None:
+        self.opset, self._contrib = opset, contrib
         self.names = Names()
         self.skeleton = onnx.ModelProto(ir_version=types.ir_version(opset), producer_name=PRODUCER)
         self.skeleton.opset_import.add(domain="", version=opset)
@@ -160,7 +167,7 @@ class Emitter:
         if node.results and all(_is_empty(r.type) for r in node.results):
             self._bind(node, [self._nothing(r.type) for r in node.results], 0)
             return
-        entry = entry_for(node, self.opset)
+        entry = entry_for(node, self.opset, self._contrib)
         if not isinstance(entry, str):
             self._origin = node.provenance
             start = len(self.scope.graph.node)
@@ -201,6 +208,7 @@ class Emitter:
                 for index, name in enumerate(names):
                     if name == old:
                         names[index] = new
+        self._main.renamed(old, new)
         return True
 
     def _nothing(self, type: TensorType) -> str:
@@ -240,6 +248,10 @@ class Emitter:
             value = self._alias[value]
         return value
 
+    def is_output(self, value: Value) -> bool:
+        """Whether a value is an output of the model."""
+        return value in self._wanted
+
     def weight(self, value: Value) -> Weight | None:
         """The weight that a value is, seen through regions and decompositions; None if it is computed."""
         return self.source(value).weight
@@ -260,15 +272,25 @@ class Emitter:
         return name
 
     def op(self, op_type: str, *operands: Value | str | None, **attributes: Any) -> str:
-        """Add a node with one result; returns the result's name. Attributes that are None are left out."""
+        """Add a node with one result; returns the result's name. Attributes that are None are left out, and `domain` is
+        the operator's.
+        """
         return self.ops(op_type, operands, 1, **attributes)[0]
 
     def ops(self, op_type: str, operands: Sequence[Value | str | None], count: int, **attributes: Any) -> list[str]:
-        """Add a node with `count` results; returns their names."""
+        """Add a node with `count` results; returns their names. What is there already is not computed again."""
         inputs = [self.ref(operand) for operand in operands]
         while inputs and not inputs[-1]:
             inputs.pop()
-        return self._add(op_type, inputs, count, attributes)
+        attributes = {name: value for name, value in attributes.items() if value is not None}
+        same = call_key(op_type, inputs, count, attributes)
+        known = self.scope.known(same) if same is not None else None
+        if known is not None:
+            return list(known)
+        results = self._add(op_type, inputs, count, attributes)
+        if same is not None:
+            self.scope.remember(same, results)
+        return results
 
     def _add(
         self, op_type: str, inputs: list[str], outputs: int | list[str], attributes: Mapping[str, Any] | None = None
@@ -277,9 +299,13 @@ class Emitter:
         name = self.names.node(module, op_type)
         results = self.names.results(name, outputs) if isinstance(outputs, int) else outputs
         proto = self.scope.graph.node.add(op_type=op_type, name=name, input=inputs, output=results)
-        for key, value in (attributes or {}).items():
-            if value is not None:
-                set_attribute(proto.attribute.add(name=key), value)
+        given = dict(attributes or {})
+        if "domain" in given:
+            proto.domain = given.pop("domain")
+            if all(known.domain != proto.domain for known in self.skeleton.opset_import):
+                self.skeleton.opset_import.add(domain=proto.domain, version=1)
+        for key, value in given.items():
+            set_attribute(proto.attribute.add(name=key), value)
         if metadata:
             proto.MergeFromString(metadata)
         if self.scope.depth:

@@ -84,7 +84,7 @@ class Session:
         """What these values of the graph are in a run; those without a place of their own in the model are left out."""
         proto = self._source()
         proto = onnx.load(str(proto), load_external_data=False) if isinstance(proto, Path) else proto
-        names = emit(self.graph, opset=proto.opset_import[0].version).names
+        names = emit(self.graph, opset=proto.opset_import[0].version, contrib=len(proto.opset_import) > 1).names
         produced = {name for node in proto.graph.node for name in node.output}
         told = {v: names[v] for v in values if names.get(v) in produced}
         wanted = tuple(dict.fromkeys(told.values()))

@@ -37,9 +37,12 @@ class Entry:
     function: Function
     since: int
     where: Where | None
+    contrib: bool = False
 
-    def declines(self, node: Node, opset: int) -> str | None:
+    def declines(self, node: Node, opset: int, contrib: bool) -> str | None:
         """Why this entry cannot emit the node at the opset, or None."""
+        if self.contrib and not contrib:
+            return "only ONNX Runtime has it"
         if opset < self.since:
             return f"ONNX has it from opset {self.since} on"
         return self.where(node, opset) if self.where else None
@@ -48,13 +51,15 @@ class Entry:
 TABLE: dict[str, list[Entry]] = {}
 
 
-def emits(name: str, since: int = types.OLDEST, where: Where | None = None) -> Callable[[Function], Function]:
-    """Register a function as the emitter of an op from an opset on."""
+def emits(
+    name: str, since: int = types.OLDEST, where: Where | None = None, *, contrib: bool = False
+) -> Callable[[Function], Function]:
+    """Register a function as the emitter of an op from an opset on; `contrib` for the target `ort` only."""
 
     def register(function: Function) -> Function:
         entries = TABLE.setdefault(name, [])
-        entries.append(Entry(function, since, where))
-        entries.sort(key=lambda entry: -entry.since)
+        entries.append(Entry(function, since, where, contrib))
+        entries.sort(key=lambda entry: (not entry.contrib, -entry.since))
         return function
 
     return register
@@ -68,14 +73,14 @@ def refuses(name: str, reason: str) -> None:
     REFUSED[name] = reason
 
 
-def entry_for(node: Node, opset: int) -> Entry | str:
+def entry_for(node: Node, opset: int, contrib: bool = False) -> Entry | str:
     """The entry that emits a node at an opset, or the reason why there is none."""
     unheld = _unheld(node, opset)
     if unheld:
         return unheld
     reason = REFUSED.get(node.op.name, "ONNX has no operator for it")
     for entry in TABLE.get(node.op.name, ()):
-        declined = entry.declines(node, opset)
+        declined = entry.declines(node, opset, contrib)
         if declined is None:
             return entry
         reason = declined
@@ -90,10 +95,10 @@ def _unheld(node: Node, opset: int) -> str | None:
     return None
 
 
-def supports(node: Node, opset: int = types.DEFAULT) -> str | None:
+def supports(node: Node, opset: int = types.DEFAULT, contrib: bool = False) -> str | None:
     """Why ONNX at an opset has no spelling of its own for a node, or None."""
     load_tables()
-    found = entry_for(node, opset)
+    found = entry_for(node, opset, contrib)
     return found if isinstance(found, str) else None
 
 

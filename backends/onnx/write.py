@@ -58,14 +58,16 @@ def save(
     threshold: int = THRESHOLD,
     value_info: bool | None = None,
     provenance: bool = True,
+    contrib: bool = False,
 ) -> Saved:
     """Write a graph as an ONNX file.
 
-    `external` puts the weights into a file of their own: None where they and the model exceed `threshold` bytes. Raises
-    EmitRefused, OutputError, and UsageError for an opset that cannot be written or weights too large to be inside.
+    `external` puts the weights into a file of their own: None where they and the model exceed `threshold` bytes.
+    `contrib` allows operators of ONNX Runtime's own. Raises EmitRefused, OutputError, and UsageError for an opset that
+    cannot be written or weights too large to be inside.
     """
     check_destination(path, overwrite=overwrite)
-    emission = emit(graph, opset=opset, value_info=value_info, provenance=provenance)
+    emission = emit(graph, opset=opset, value_info=value_info, provenance=provenance, contrib=contrib)
     with Staging(path, overwrite=overwrite) as staging:
         staged = staging.write_emission(emission, external=external, threshold=threshold)
         files = staging.publish()
@@ -127,9 +129,10 @@ class Staging:
         threshold: int = THRESHOLD,
         value_info: bool | None = None,
         provenance: bool = True,
+        contrib: bool = False,
     ) -> Saved:
         """Write a graph into the folder; the file there can be run. Parameters are those of `save`."""
-        emission = emit(graph, opset=opset, value_info=value_info, provenance=provenance)
+        emission = emit(graph, opset=opset, value_info=value_info, provenance=provenance, contrib=contrib)
         return self.write_emission(emission, external=external, threshold=threshold)
 
     def write_emission(self, emission: Emission, *, external: bool | None = None, threshold: int = THRESHOLD) -> Saved:

@@ -25,12 +25,15 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("target", ["portable", "ort"])
 @pytest.mark.parametrize("entry", CASES)
-def test_a_model_reaches_onnx_verified_at_several_sizes_and_runs_optimised_too(entry: Entry, tmp_path: Path) -> None:
+def test_a_model_reaches_onnx_verified_at_several_sizes_and_runs_optimised_too(
+    entry: Entry, target: str, tmp_path: Path
+) -> None:
     args, kwargs = entry.arguments(entry.example)
     module = entry.factory()
     path = tmp_path / "model.onnx"
-    report = dragoman.convert(module, path, args=args, kwargs=kwargs, dynamic=entry.dynamic, budget=300)
+    report = dragoman.convert(module, path, args=args, kwargs=kwargs, dynamic=entry.dynamic, target=target, budget=300)
 
     assert report.verdict is not None
     assert report.verdict.holds, str(report.comparison)

@@ -72,7 +72,10 @@ def _rank(value: Value | None) -> int:
 
 
 def _through_rows(e: Emitter, node: Node, x: Value, weight: Value, bias: Value | None) -> str | Value:
-    # A weight that is also used as it is (tied to an embedding, say) is kept once: Gemm can turn it on the way.
+    # A weight that is also used as it is (tied to an embedding, say) is kept once: Gemm can turn it on the way. An
+    # output is not put into shape, which copies it; runtimes turn a constant once, when they load the model.
+    if bias is None and e.is_output(node.result):
+        return e.op("MatMul", x, e.op("Transpose", weight, perm=[1, 0]))
     rows = e.op("Reshape", x, e.i64([-1, int(weight.type.shape[1])]))
     y = e.op("Gemm", rows, weight, bias, transB=1)
     *lead, out = node.result.type.shape
