@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from dragoman.ir.region import clone
 from dragoman.ir.runner import GraphRunner
 from dragoman.model import Model, checked_target, external_of, load
 from dragoman.notes import Note
+from dragoman.passes.check import RewriteChecker
 from dragoman.passes.manager import PassRecord
 from dragoman.passes.precision import Precision, half_dtype
 from dragoman.source import is_part_of
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _LEAST_BUDGET, _BUDGET_PER_SECOND = 6.0, 3.0
 _LEAST_MEASURING = 30.0  # seconds that measuring for half precision may take, if verification takes less
+_REFUSALS = 5  # refused rewrites that a report tells of
 _CHECK_SHARE = 0.3  # of the verification budget that proofs of single rewrites may take
 
 
@@ -108,7 +110,15 @@ def convert(
     before, _ = memory()
     with stages.stage("load"):
         model = load(
-            source, args, kwargs, params=params, dynamic=dynamic, inputs=inputs, trust=trust, progress=stages.begin
+            source,
+            args,
+            kwargs,
+            params=params,
+            dynamic=dynamic,
+            inputs=inputs,
+            trust=trust,
+            check=_LEAST_BUDGET if verify else None,
+            progress=stages.begin,
         )
     imported, nodes_imported = clone(model.graph) if verify else None, len(model.graph)
     with stages.stage("optimise"):
@@ -204,19 +214,29 @@ def _check_output(path: Path, source: Any, overwrite: bool) -> None:
 def _compared(model: Model, imported: Graph, saved: Saved, budget: float, command: str) -> Comparison:
     from dragoman.backends.onnx import Session
 
-    rules = tally(model.checker.firings, model.checker.unchecked) if model.checker else None
+    checker = model.checker
+    rules = tally(checker.firings, checker.unchecked) if checker else None
     given = [model.examples] if model.examples else []
-    spent = model.checker.spent if model.checker else 0.0
+    spent = checker.spent if checker else 0.0
     left = max(budget - spent, 0.0)
     if model.precision is not None:
         from dragoman.half import compare_half
 
         half = half_dtype(model.precision.dtype)
         places = (imported, model.source, model.graph, saved.path, half, saved.opset)
-        return compare_half(*places, given=given, budget=left, rules=rules, command=command)
-    candidate = Session(saved.path, optimise=False, graph=model.graph)
-    source = model.source or GraphRunner(imported, "Dragoman's interpreter")
-    return compare(imported, source, candidate, given=given, budget=left, rules=rules, command=command)
+        found = compare_half(*places, given=given, budget=left, rules=rules, command=command)
+    else:
+        candidate = Session(saved.path, optimise=False, graph=model.graph)
+        source = model.source or GraphRunner(imported, "Dragoman's interpreter")
+        found = compare(imported, source, candidate, given=given, budget=left, rules=rules, command=command)
+    return replace(found, notes=(*found.notes, *_proof_notes(checker))) if checker else found
+
+
+def _proof_notes(checker: RewriteChecker) -> list[str]:
+    """On which values rewrites were judged, and those that a proof refused: they did not take effect."""
+    notes = [f"rewrites were judged on random values and on those of {checker.run}"] if checker.firings else []
+    refused = dict.fromkeys(f"a proof refused {firing}: it was not done" for firing in checker.refused)
+    return notes + list(refused)[:_REFUSALS]
 
 
 def _again(source: Any, path: Path, precision: str | None) -> str:

@@ -24,6 +24,8 @@ from dragoman.stages import Progress, silent
 
 TARGETS = ("portable", "ort")
 
+_SHARE_OF_RUN = 0.25  # of the time for proofs, for the run that tells real values
+
 
 @dataclass
 class Model:
@@ -78,7 +80,8 @@ class Model:
     ) -> Model:
         """Run the optimising passes in place and return the model.
 
-        `check` is a time budget in seconds: every rewrite is then proved where it fires, until the budget is spent.
+        `check` is a time budget in seconds: every rewrite is then proved where it fires, until the budget is spent, for
+        all values and on those of a run of the graph at small sizes.
         `precision`, "f16" or "bf16", then does what `reduce` does.
         """
         from dragoman.backends.onnx import PREFERRED_LAYOUT, channels_first_only
@@ -86,13 +89,22 @@ class Model:
         if precision is not None:
             half_dtype(precision)
         self.target = checked_target(target)
-        self.checker = RewriteChecker(seconds=check) if check is not None else None
+        self.checker = self._checker(check) if check is not None else None
         layout = TargetLayout(PREFERRED_LAYOUT, channels_first_only, rows=True, heads=target == "ort")
         context = run_passes(self.graph, OPTIMISE, Context(self.checker, layout, progress))
         self.passes.extend(context.records)
+        if self.checker is not None:
+            self.checker.forget_run()
         if precision is not None:
             self.reduce(precision, opset=opset, progress=progress)
         return self
+
+    def _checker(self, seconds: float) -> RewriteChecker:
+        """One that goes on from the rewrites of the import, with the values of a run."""
+        checker = self.checker or RewriteChecker()
+        checker.seconds = checker.spent + seconds
+        checker.run_on(self.graph, self.examples, seconds * _SHARE_OF_RUN)
+        return checker
 
     def reduce(
         self,
@@ -159,6 +171,7 @@ def load(
     dynamic: Mapping[str, Mapping[int, Any]] | None = None,
     inputs: Sequence[str | InputSpec] = (),
     trust: bool = False,
+    check: float | None = None,
     progress: Progress = silent,
 ) -> Model:
     """Read a model of any supported framework.
@@ -167,6 +180,7 @@ def load(
     `dynamic={"x": {0: "batch"}}` names dims that stay symbolic; `inputs` says both in text, `"x:f32[batch,3,224,224]"`.
     `params` are the weights of a model of JAX that does not hold them: the variables of a flax linen module, the
     parameters of a haiku function, the first argument of another function.
+    `check` is the time in seconds that proofs may take of the rewrites that tidy what was read.
     Raises UsageError, ImportRefused, DimensionPinned, UnsafeInput.
     """
     progress("load")
@@ -176,5 +190,6 @@ def load(
     examples = tuple(runner.examples())
     model = Model(imported.graph, runner, located.spec, found.notes, examples)
     model.seconds.update(imported.seconds)
-    run_passes(model.graph, IMPORTED)
+    model.checker = RewriteChecker(seconds=check) if check is not None else None
+    run_passes(model.graph, IMPORTED, Context(model.checker))
     return model

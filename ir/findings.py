@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -125,6 +125,7 @@ class RuleProofs:
     proven: int  # by A and B
     local: int  # by B alone
     reasons: tuple[str, ...] = ()  # why A did not decide, each once
+    on_run: int = 0  # where B also held on the values that a run of the model has at that place
 
     @property
     def unchecked(self) -> int:
@@ -155,26 +156,27 @@ class FiringLike(Protocol):
         """Whether the firing took effect."""
         ...
 
+    @property
+    def on_run(self) -> bool:
+        """Whether proof B was done on the values of a run."""
+        ...
+
 
 def tally(firings: Iterable[FiringLike], unchecked: Mapping[str, int] | None = None) -> tuple[RuleProofs, ...]:
     """Firings that took effect, counted by rule; `unchecked` counts those that nothing looked at."""
     missed = dict(unchecked or {})
-    proven, local = dict.fromkeys(missed, 0), dict.fromkeys(missed, 0)
-    reasons: dict[str, dict[str, None]] = {r: {} for r in missed}
+    by_rule: dict[str, list[FiringLike]] = {rule: [] for rule in missed}
     for firing in firings:
         if firing.accepted:
-            reason = reasons.setdefault(firing.rule, {})
-            proven.setdefault(firing.rule, 0)
-            local.setdefault(firing.rule, 0)
-            if firing.proven:
-                proven[firing.rule] += 1
-            else:
-                local[firing.rule] += 1
-                reason[firing.exact] = None
-    return tuple(
-        RuleProofs(r, proven[r] + local[r] + missed.get(r, 0), proven[r], local[r], tuple(reasons[r]))
-        for r in sorted(reasons)
-    )
+            by_rule.setdefault(firing.rule, []).append(firing)
+    return tuple(_proofs(rule, by_rule[rule], missed.get(rule, 0)) for rule in sorted(by_rule))
+
+
+def _proofs(rule: str, firings: Sequence[FiringLike], missed: int) -> RuleProofs:
+    local = [f for f in firings if not f.proven]
+    reasons = tuple(dict.fromkeys(f.exact for f in local))
+    on_run = sum(f.on_run for f in firings)
+    return RuleProofs(rule, len(firings) + missed, len(firings) - len(local), len(local), reasons, on_run)
 
 
 @dataclass(frozen=True)
@@ -275,6 +277,7 @@ def _rule_lines(rules: tuple[RuleProofs, ...] | None) -> Iterable[str]:
     yield "  rewrites"
     for rule in rules:
         parts = [(rule.proven, "proven exactly"), (rule.local, "checked locally"), (rule.unchecked, "not checked")]
+        parts += [(rule.on_run, "on values of a run too")]
         yield f"    {rule.rule} {rule.fired}×: " + ", ".join(f"{n} {what}" for n, what in parts if n)
         yield from (f"      {reason}" for reason in rule.reasons)
 

@@ -157,7 +157,8 @@ class _Run:
         verdicts: list[Verdict] = []
 
         def check(rule: Rule, node: Node, replacement: Replacement, made: Sequence[Node]) -> bool:
-            before, after, frontier = regions(node, replacement, made)
+            cut = regions(node, replacement, made)
+            before, after, frontier = cut.before, cut.after, cut.frontier
             key = f"{before}\n{after}\n{free}"
             if key not in self._known:
                 self._known.add(key)

@@ -93,6 +93,7 @@ class Fired:
     rule: str
     exact: str
     accepted: bool = True
+    on_run: bool = False
 
     @property
     def proven(self) -> bool:
@@ -114,6 +115,12 @@ def test_a_rewrite_with_only_a_local_proof_makes_it_verified() -> None:
     assert report.verdict is Verdict.VERIFIED
     assert "Erf 2×: 2 checked locally" in str(report)
     assert "undecided: rounds" in str(report)
+
+
+def test_how_many_rewrites_were_judged_on_the_values_of_a_run_is_told() -> None:
+    rules = tally([Fired("Fold", "equal", on_run=True), Fired("Fold", "equal")])
+    assert rules == (RuleProofs("Fold", 2, 2, 0, (), 1),)
+    assert "Fold 2×: 2 proven exactly, 1 on values of a run too" in str(against(same, rules=rules))
 
 
 def test_a_rewrite_that_nothing_looked_at_leaves_it_open() -> None:
