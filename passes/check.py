@@ -17,7 +17,15 @@ import numpy as np
 
 from dragoman.ir.arithmetic import FLOAT64
 from dragoman.ir.errors import DragomanError, VerifyError
-from dragoman.ir.exact import ExactResult, Instance, Outcome, prove_exact, small_instance, with_input_types
+from dragoman.ir.exact import (
+    ExactResult,
+    Instance,
+    Outcome,
+    instance_size,
+    prove_exact,
+    small_instances,
+    with_input_types,
+)
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.interpreter import Interpreter
 from dragoman.ir.local import LocalResult, check_local
@@ -29,6 +37,7 @@ from dragoman.passes.reference import Reference, reference_of
 from dragoman.passes.rewrite import Replacement, Rule
 
 _MAX_FIXED = 65536  # bytes of a weight whose values take part in proof A when it fails for arbitrary ones
+_QUICK = 1 << 17  # elements of the largest value of a region that proof B evaluates at its declared extents
 _SHARE_FOR_RUN = 0.25  # of the time, for B on the values of a run at each place; then once for equal regions
 
 
@@ -174,9 +183,16 @@ class RewriteChecker:
     def _region(self, cut: Cut, *, exact: bool) -> _Region:
         """Proof A, and proof B on random values, at extents shrunk where the types allow it."""
         proof, relied_on = self._exact(cut) if exact else (None, ())
-        instance = small_instance(cut.before, cut.after, frozenset())
-        if instance is None:
+        region: _Region | None = None
+        for instance in _instances(cut):
+            region = self._at(cut, instance, proof, relied_on)
+            if region.local.ok:
+                break
+        if region is None:
             raise _TooLarge
+        return region
+
+    def _at(self, cut: Cut, instance: Instance, proof: ExactResult | None, relied_on: tuple[Value, ...]) -> _Region:
         left, right = (with_input_types(g, instance.types, instance.sizes) for g in (cut.before, cut.after))
         if left is None or right is None:
             reason = f"one of the regions does not type-check at {dict(instance.sizes)}"
@@ -227,6 +243,13 @@ class RewriteChecker:
             for original, result in zip(node.results, copied.results, strict=True):
                 if result in interpreter.values:
                     reference.learn(original, interpreter.values[result])
+
+
+def _instances(cut: Cut) -> list[Instance]:
+    """Extents at which proof B is done: the declared ones if that is quick, else shrunk ones; others if those fail."""
+    found = list(small_instances(cut.before, cut.after))
+    quick = [i for i in reversed(found) if instance_size(cut.before, cut.after, i) <= _QUICK][:1]
+    return [*quick, *(i for i in found if i not in quick)]
 
 
 def _narrower(a: InputRole, b: InputRole) -> InputRole:

@@ -330,7 +330,7 @@ def _attempt(graph: Graph, rule: Rule, node: Node) -> tuple[list[Node], Replacem
         replacement = rule.apply(builder, node)
     except TypeRuleError as error:
         raise TypeRuleError(f"the rule {rule.name} built an ill-typed replacement at {node}: {error}") from error
-    made = _nodes_between(graph, previous, node)
+    made = nodes_between(graph, previous, node)
     if isinstance(replacement, str):
         graph.erase_dead([r for n in reversed(made) for r in n.results])
         return [], None
@@ -340,7 +340,8 @@ def _attempt(graph: Graph, rule: Rule, node: Node) -> tuple[list[Node], Replacem
     return made, replacement
 
 
-def _nodes_between(graph: Graph, previous: Node | None, node: Node) -> list[Node]:
+def nodes_between(graph: Graph, previous: Node | None, node: Node) -> list[Node]:
+    """The nodes that were put before `node`, after the one that stood there, in order."""
     made: list[Node] = []
     current = node.previous
     while current is not previous and current is not None:

@@ -35,6 +35,7 @@ from dragoman.backends.onnx import Session, emit
 from dragoman.backends.onnx import legal as legal_at
 from dragoman.frontends.pytorch import import_module
 from dragoman.ir.errors import DragomanError, EmitRefused, ImportRefused, Unsupported, UsageError
+from dragoman.ir.graph import Graph
 from dragoman.ir.region import clone
 from dragoman.ir.runner import GraphRunner
 from dragoman.passes.legalize import legalize
@@ -161,6 +162,18 @@ def _resolving(op: Any, sample: Any) -> Resolve:
         return [*outputs[:-1], np.take_along_axis(values, wide, dim), np.array(repeated), np.array(places.shape)]
 
     return resolve
+
+
+def graph_of(op: Any, sample: Any) -> tuple[Graph, tuple[Any, ...]]:
+    """A sample as a graph before any pass, and its inputs. Raises what the import raises; Unsupported if sparse."""
+    leaves, spec = pytree.tree_flatten((sample.input, tuple(sample.args), dict(sample.kwargs)))
+    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    if any(t.layout != torch.strided for t in tensors):
+        raise Unsupported("sparse tensors")
+    kind = _Sample if tensors else _Fixed
+    module = kind(op.op, leaves, spec).eval()
+    found = import_module(module, [t.detach().clone() for t in tensors], name="sample")
+    return found.imported.graph, tuple(np.asarray(x) for x in found.runner.examples())
 
 
 def _compared(module: _Fixed, tensors: Sequence[torch.Tensor], resolve: Resolve) -> Outcome:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 90.0  # for one case, imports of a fresh worker not counted
+SECONDS = 90.0
 LIFETIME = 150  # cases to a worker: what frameworks cache grows
 Record = dict[str, Any]
 
@@ -32,6 +32,7 @@ class Suite:
     names      every case of the suite, in its order, with the options of the run
     run        the records of one case
     report     the section of docs/conformance.md
+    seconds    for one case, imports of a fresh worker not counted
     """
 
     script: Path
@@ -41,6 +42,7 @@ class Suite:
     run: Callable[[str, argparse.Namespace], Iterable[Record]]
     report: Callable[[Mapping[str, Sequence[Record]]], str]
     options: Callable[[argparse.ArgumentParser], None]
+    seconds: float = SECONDS
 
     @property
     def kept(self) -> Path:
@@ -72,6 +74,7 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
         )
         self._buffer = b""
+        self._seconds = suite.seconds
         self.served = 0
         self.names: list[str] = json.loads(self._line(600.0) or "[]")
 
@@ -83,7 +86,7 @@ class Worker:
         self._process.stdin.write(f"{name}\n".encode())
         self._process.stdin.flush()
         while True:
-            line = self._line(SECONDS)
+            line = self._line(self._seconds)
             if line is None:
                 return records, self._end()
             if not line:
@@ -105,7 +108,7 @@ class Worker:
     def _end(self) -> str:
         code = self._process.poll()
         self.stop()
-        return f"no answer in {SECONDS:g} s" if code is None else f"the process ended with {code}"
+        return f"no answer in {self._seconds:g} s" if code is None else f"the process ended with {code}"
 
     def stop(self) -> None:
         """End the process."""
