@@ -9,6 +9,7 @@ alone.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,7 @@ from dragoman.ir.roles import InputRole, Kind, index_range, input_roles
 from dragoman.ir.types import TensorType, same_type
 
 _SHRINK_ABOVE = 8  # static extents above this are tried smaller
+_SMALLER = (3, 4, 5, 7, 6)  # what they are shrunk to, the first that types allow
 _MAX_ELEMENTS = 3_000_000  # the largest value that a proof evaluates; about a second of work
 
 
@@ -197,13 +199,23 @@ def _shrunk(
     extents = {
         d for i, t in enumerate(types) if i not in keep for d in t.shape if isinstance(d, int) and d > _SHRINK_ABOVE
     }
+    written = _numbers_in((before, after))
     for extent in sorted(extents, reverse=True):
-        for smaller in (3, 4, 5, 7):
+        for smaller in _SMALLER:
+            if any(math.isclose(smaller, number, rel_tol=1e-3) for number in written):
+                continue  # what is divided by 3 would look like a mean over 3
             trial = [t if i in keep else _replace_extent(t, extent, smaller) for i, t in enumerate(types)]
             if _accepted(before, after, trial, sizes):
                 types = trial
                 break
     return types
+
+
+def _numbers_in(graphs: Sequence[Graph]) -> set[float]:
+    """The constants of graphs, their reciprocals and squares: what may stand for an extent."""
+    constants = (getattr(node.op, "value", None) for graph in graphs for node in graph if node.op.name == "constant")
+    sizes = {abs(float(c)) for c in constants if isinstance(c, (int, float)) and c and math.isfinite(c)}
+    return {form for c in sizes if 1e-9 < c < 1e9 for form in (c, 1 / c, c * c, 1 / (c * c))}
 
 
 def instance_size(before: Graph, after: Graph, instance: Instance) -> float:

@@ -83,7 +83,7 @@ class _Region:
     after: Graph
     instance: Instance
     roles: Sequence[InputRole]
-    exact: ExactResult | None
+    exact: ExactResult
     local: LocalResult  # on random values
     relied_on: tuple[Value, ...] = ()  # weights that proof A holds for the values of, and perhaps no others
     on_run: bool = False  # whether proof B was done on the values of a run anywhere
@@ -157,13 +157,13 @@ class RewriteChecker:
         region = self._known.get(key)
         reused = region is not None and (not region.relied_on or region.relied_on == _small_weights(cut.frontier))
         if region is None or not reused:
-            region = self._known[key] = self._region(cut, exact=rule.exact)
+            region = self._known[key] = self._region(cut)
         exact, local = region.exact, region.local
         found = self._on_run(region, cut, made) if local.ok else None
         local = found or local
-        verdict = f"not applicable: {rule.why_inexact}" if exact is None else exact.outcome.value
-        if exact is not None and exact.reason:
-            verdict += f": {exact.reason}"
+        verdict = f"{exact.outcome.value}: {exact.reason}" if exact.reason else exact.outcome.value
+        if not rule.exact and exact.outcome is not Outcome.EQUAL:  # equality shows even where difference means nothing
+            verdict = f"not applicable: {rule.why_inexact}"
         return Firing(
             rule=rule.name,
             node=node.op.name,
@@ -171,7 +171,7 @@ class RewriteChecker:
             line=node.provenance.line,
             exact=verdict,
             local="ok" if local.ok else local.reason,
-            accepted=local.ok and (exact is None or exact.outcome is not Outcome.DIFFERENT),
+            accepted=local.ok and not (rule.exact and exact.outcome is Outcome.DIFFERENT),
             error_before=local.error_before,
             error_after=local.error_after,
             reused=reused,
@@ -180,9 +180,9 @@ class RewriteChecker:
 
     # ---- once for equal regions -----------------------------------------------------------------------
 
-    def _region(self, cut: Cut, *, exact: bool) -> _Region:
+    def _region(self, cut: Cut) -> _Region:
         """Proof A, and proof B on random values, at extents shrunk where the types allow it."""
-        proof, relied_on = self._exact(cut) if exact else (None, ())
+        proof, relied_on = self._exact(cut)
         region: _Region | None = None
         for instance in _instances(cut):
             region = self._at(cut, instance, proof, relied_on)
@@ -192,7 +192,7 @@ class RewriteChecker:
             raise _TooLarge
         return region
 
-    def _at(self, cut: Cut, instance: Instance, proof: ExactResult | None, relied_on: tuple[Value, ...]) -> _Region:
+    def _at(self, cut: Cut, instance: Instance, proof: ExactResult, relied_on: tuple[Value, ...]) -> _Region:
         left, right = (with_input_types(g, instance.types, instance.sizes) for g in (cut.before, cut.after))
         if left is None or right is None:
             reason = f"one of the regions does not type-check at {dict(instance.sizes)}"
@@ -246,10 +246,10 @@ class RewriteChecker:
 
 
 def _instances(cut: Cut) -> list[Instance]:
-    """Extents at which proof B is done: the declared ones if that is quick, else shrunk ones; others if those fail."""
+    """Extents at which proof B is done, until it holds: the declared ones alone if that is quick, else shrunk first."""
     found = list(small_instances(cut.before, cut.after))
-    quick = [i for i in reversed(found) if instance_size(cut.before, cut.after, i) <= _QUICK][:1]
-    return [*quick, *(i for i in found if i not in quick)]
+    quick = found and instance_size(cut.before, cut.after, found[-1]) <= _QUICK
+    return found[-1:] if quick else found
 
 
 def _narrower(a: InputRole, b: InputRole) -> InputRole:

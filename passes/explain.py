@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dragoman.ir.errors import UsageError
@@ -16,8 +16,8 @@ from dragoman.ir.graph import Graph, Node
 from dragoman.ir.provenance import Provenance
 from dragoman.passes.manager import Context, graphs_within, run_passes
 from dragoman.passes.pattern import NearMiss
-from dragoman.passes.pipelines import OPTIMISE, all_rules, recognise
-from dragoman.passes.recognition.recogniser import Recogniser, recognisers
+from dragoman.passes.pipelines import MASKS, OPTIMISE, all_rules, recognise
+from dragoman.passes.recognition.recogniser import Recogniser, by_level, recognise_with, recognisers
 from dragoman.passes.rewrite import PatternRule, Replacement, Rule
 
 _NEAR = 0.5  # of the nodes of a rule that match before it counts as a near miss
@@ -71,13 +71,25 @@ def explain(graph: Graph, rule: str | None = None) -> list[RuleStory]:
         return True
 
     context = Context(check=note)
-    found = {r.op.name: r for r in recognisers()}
+    found = [r for r in chosen if isinstance(r, Recogniser)]
     for each in OPTIMISE:
-        run_passes(graph, (each,), context)
-        if each is recognise:
-            _note_misses(graph, [r for r in chosen if r.name in {f.name for f in found.values()}], stories, rule)
+        if each is recognise and rule and found:
+            _recognise(graph, context, found, stories)
+        else:
+            run_passes(graph, (each,), context)
+            if each is recognise:
+                _note_misses(graph, found, stories, rule)
     _note_misses(graph, [r for r in chosen if isinstance(r, PatternRule)], stories, rule)
     return [s for s in stories.values() if rule or s.fired or s.misses]
+
+
+def _recognise(graph: Graph, context: Context, asked: Sequence[Recogniser], stories: dict[str, RuleStory]) -> None:
+    """The pass `recognise`, with a look at the graph when its turn comes: later another op may have taken its place."""
+    for level in by_level(recognisers()):
+        for each in asked:
+            if each in level:
+                _note_misses(graph, [each], stories, each.name)
+        recognise_with(graph, context, level, beside=MASKS)
 
 
 def known_rule(name: str) -> str:
@@ -110,16 +122,30 @@ def _note_misses(graph: Graph, rules: Iterable[Rule], stories: dict[str, RuleSto
                 miss = _miss(rule, node, thorough=named is not None)
                 if miss is not None and miss.reason and (named or _is_near(miss)):
                     _add(found, rule, miss, node)
+    compared = {name for (name, _, _), miss in found.items() if miss.depth}
     for (name, _, _), miss in found.items():
-        stories[name].misses.append(miss)
+        if miss.depth or name not in compared:  # where nothing could be compared is told only if that is so everywhere
+            stories[name].misses.append(miss)
     for story in stories.values():
         story.misses.sort(key=lambda m: (-m.depth / max(m.of, 1), -m.depth))
 
 
 def _miss(rule: Rule, node: Node, *, thorough: bool) -> NearMiss | None:
     if isinstance(rule, Recogniser):
-        return rule.near_miss(node, thorough=thorough)
+        miss = rule.near_miss(node, thorough=thorough)
+        return _traced(miss) if miss is not None and thorough else miss
     return rule.near_miss(node) if isinstance(rule, PatternRule) else None
+
+
+def _traced(miss: NearMiss) -> NearMiss:
+    """A miss for want of an op that is itself recognised is a miss of that op, if it comes near."""
+    inner = next((r for r in recognisers() if r.op is miss.wanted), None)
+    if inner is None or miss.node is None:
+        return miss
+    nearer = inner.near_miss(miss.node)
+    if nearer is None or not nearer.reason or not _is_near(nearer):
+        return miss
+    return replace(miss, node=nearer.node, reason=f"{miss.reason}, which is no {inner.op.name}: {nearer.reason}")
 
 
 def _is_near(miss: NearMiss) -> bool:

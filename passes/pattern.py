@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,13 +150,40 @@ class Match:
 class NearMiss:
     """The deepest point that a failing match reached: how many ops matched, at which node it stopped and why.
 
-    `of` is how many there are to match; 0 where that is not known.
+    `of` is how many there are to match; 0 where that is not known. `wanted` is the op that was needed at the node.
     """
 
     depth: int
     node: Node | None
     reason: str
     of: int = 0
+    wanted: type[Op] | None = None
+
+
+def described(value: Value) -> str:
+    """A value in the words of a reason: what it is, with its type."""
+    if isinstance(value.op, Constant):
+        return f"the constant {value.op.value}"
+    if value.producer is not None:
+        return f"{value.producer.op.name} {value.type}"
+    return f"{'the weight' if value.weight is not None else 'the input'} {value.name} {value.type}"
+
+
+def shared_inside(shared: tuple[Node, Node], root: Node, depth: int, of: int) -> NearMiss:
+    """A match that is not taken since a node inside it has a user outside: told at that user, if its place is known."""
+    inner, user = shared
+    place = user if str(user.provenance) else root
+    return NearMiss(depth, place, f"the result of {inner.op.name} inside the match is also used by {user.op.name}", of)
+
+
+def user_outside(nodes: Iterable[Node], inside: Collection[Node]) -> tuple[Node, Node] | None:
+    """The first of these nodes whose result is used outside, and the user."""
+    for node in nodes:
+        for result in node.results:
+            for user, _ in result.uses:
+                if user not in inside:
+                    return node, user
+    return None
 
 
 class Matcher:
@@ -171,13 +198,13 @@ class Matcher:
         self.miss = NearMiss(-1, node, "")
         return next(self._application(self.pattern, node, Match()), None)
 
-    def _fail(self, found: Match, node: Node | None, reason: str) -> None:
+    def _fail(self, found: Match, node: Node | None, reason: str, wanted: type[Op] | None = None) -> None:
         if len(found.nodes) > self.miss.depth:
-            self.miss = NearMiss(len(found.nodes), node, reason, self.pattern.nodes)
+            self.miss = NearMiss(len(found.nodes), node, reason, self.pattern.nodes, wanted)
 
     def _application(self, pattern: Application, node: Node, found: Match) -> Iterator[Match]:
         if type(node.op) is not pattern.op:
-            self._fail(found, node, f"{pattern.op.name} expected, found {node.op.name}")
+            self._fail(found, node, f"{pattern.op.name} is needed, found {node.op.name}", pattern.op)
             return
         found = found.copy()
         if not self._attributes(pattern, node, found):
@@ -235,11 +262,10 @@ class Matcher:
             yield from self._scalar(pattern, value, user, found)
         elif value.producer is None:
             wanted = pattern.of if isinstance(pattern, Result) else pattern
-            kind = "a weight" if value.weight is not None else "an input"
-            self._fail(found, user, f"{wanted.op.name} expected, found {kind}")
+            self._fail(found, user, f"{wanted.op.name} is needed, found {described(value)}")
         elif isinstance(pattern, Result):
             if value.index != pattern.index:
-                self._fail(found, value.producer, f"result {pattern.index} expected, found result {value.index}")
+                self._fail(found, value.producer, f"result {pattern.index} is needed, found result {value.index}")
             else:
                 yield from self._application(pattern.of, value.producer, found)
         else:
@@ -259,7 +285,7 @@ class Matcher:
     def _scalar(self, pattern: Scalar, value: Value, user: Node, found: Match) -> Iterator[Match]:
         actual = scalar_of(value)
         if actual is None:
-            self._fail(found, user, "a scalar constant expected")
+            self._fail(found, user, f"a scalar constant is needed, found {described(value)}")
             return
         if isinstance(pattern.value, Attribute):
             found = found.copy()

@@ -33,7 +33,7 @@ from dragoman.ir.provenance import union
 from dragoman.ir.samples import operand_types, random_operands
 from dragoman.ir.types import same_type
 from dragoman.ir.weights import ArrayWeight
-from dragoman.passes.pattern import Match, Matcher, NearMiss, Traced, trace_pattern
+from dragoman.passes.pattern import Match, Matcher, NearMiss, Traced, shared_inside, trace_pattern, user_outside
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ class PatternRule:
         found = self._matcher.match(node)
         if found is None:
             return self._matcher.miss.reason
-        reason = self._declines(found)
-        if reason:
-            return reason
+        declined = self._declines(found)
+        if declined is not None:
+            return declined.reason
         built = self.after(builder, *self._operands(found), **found.attributes)
         if built is None:
             return "its replacement does not apply here"
@@ -111,19 +111,16 @@ class PatternRule:
     def near_miss(self, node: Node) -> NearMiss | None:
         """Where and why the pattern does not match at this node, or what `where` says; None if it fires."""
         found = self._matcher.match(node)
-        if found is None:
-            return self._matcher.miss
-        reason = self._declines(found)
-        return NearMiss(len(found.nodes), node, reason, self.traced.root.nodes) if reason else None
+        return self._matcher.miss if found is None else self._declines(found)
 
-    def _declines(self, found: Match) -> str | None:
-        if self.single_use:
-            for inner in found.nodes[1:]:
-                uses = (user for result in inner.results for user, _ in result.uses)
-                outside = next((user for user in uses if user not in found.nodes), None)
-                if outside is not None:
-                    return f"the result of {inner.op.name} inside the pattern is also used by {outside.op.name}"
-        return self.where(*self._operands(found), **found.attributes) if self.where else None
+    def _declines(self, found: Match) -> NearMiss | None:
+        """Why a match is not taken: a user outside, or what `where` says."""
+        depth, root = len(found.nodes), found.nodes[0]
+        shared = user_outside(found.nodes[1:], found.nodes) if self.single_use else None
+        if shared is not None:
+            return shared_inside(shared, root, depth, depth)
+        reason = self.where(*self._operands(found), **found.attributes) if self.where else None
+        return NearMiss(depth, root, reason, depth) if reason else None
 
     def _operands(self, found: Match) -> list[Any]:
         values = [found.values[n] for n in self.traced.operands]

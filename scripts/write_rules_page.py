@@ -56,7 +56,7 @@ def _proofs(rule: Rule) -> str:
     firings = checker.firings
     exact = sum(f.exact == Outcome.EQUAL.value for f in firings)
     local = sum(f.local == "ok" for f in firings)
-    first = f"{exact} of {len(firings)}" if rule.exact else "— " + _cell(rule.why_inexact)
+    first = f"{exact} of {len(firings)}" + ("" if rule.exact else ": " + _cell(rule.why_inexact))
     return f"{len(graphs)} | {first} | {local} of {len(firings)}"
 
 

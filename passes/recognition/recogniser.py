@@ -6,6 +6,7 @@ brought to the same shape as graphs are, so that it names what will have been fo
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,7 +19,7 @@ from dragoman.passes.deduplicate import deduplicate
 from dragoman.passes.eliminate_dead import eliminate_dead
 from dragoman.passes.fold_constants import fold_scalars
 from dragoman.passes.manager import Context
-from dragoman.passes.pattern import NearMiss
+from dragoman.passes.pattern import NearMiss, shared_inside, user_outside
 from dragoman.passes.recognition.levels import CANONICAL, Classes, levels, present_in
 from dragoman.passes.recognition.skeleton import Skeleton, build
 from dragoman.passes.recognition.spelling import Form, forms, spelled, spellings_of
@@ -98,7 +99,19 @@ class Recogniser:
         `thorough` compares also where a look at the neighbours shows that it cannot be.
         """
         match, miss = self._search(node, None if thorough else self.endings)
-        return None if match else miss
+        if match:
+            return None
+        return self._nothing_tried(node) if thorough and miss.depth < 0 else miss
+
+    def _nothing_tried(self, node: Node) -> NearMiss:
+        """Why there was nothing to compare: what all forms have around their end is not here, or no guess fits."""
+        if type(node.op) not in self.roots:
+            return NearMiss(-1, node, "")
+        lacking = self.endings.lacking(node)
+        if lacking:
+            return NearMiss(0, node, f"it is computed from no {' and no '.join(lacking)}", 0)
+        searched = inspect.cleandoc(self.op.guesses.__doc__ or "").split("\n", maxsplit=1)[0]
+        return NearMiss(0, node, f"no {self.op.name} fits what is around it: {searched[:1].lower()}{searched[1:]}", 0)
 
     def sample_graphs(self) -> Iterable[Graph]:
         """Spelled-out samples in which it fires."""
@@ -124,7 +137,8 @@ class Recogniser:
                 match, miss = self._found(skeleton, node)
                 if match is not None:
                     return match, miss
-                if miss.depth > nearest.depth:
+                # Of two that came as far, the one that met the right op says more.
+                if (miss.depth, miss.wanted is None) > (nearest.depth, nearest.wanted is None):
                     nearest = miss
         return None, nearest
 
@@ -141,7 +155,7 @@ class Recogniser:
             return None, NearMiss(len(found.nodes), node, f"nothing tells what {lacking[0]} is", len(found.nodes))
         outside = _used_outside(found)
         if outside is not None:
-            return None, NearMiss(len(found.nodes), node, outside, len(found.nodes))
+            return None, shared_inside(outside, node, len(found.nodes), len(found.nodes))
         return (skeleton, found), unifier.miss
 
     def _again(self, skeleton: Skeleton, found: Found, node: Node) -> tuple[Match | None, NearMiss]:
@@ -210,6 +224,10 @@ class Endings:
             return False
         common = self._common[root]
         return common <= before or common <= _before(node, _STEPS)
+
+    def lacking(self, node: Node) -> list[str]:
+        """The ops that every form has near its end, and that are not near this node."""
+        return sorted(op.name for op in self._common[type(node.op)] - _before(node, _STEPS))
 
 
 @dataclass(eq=False)
@@ -294,14 +312,14 @@ def _computed_from(node: Node) -> Iterator[Node]:
             yield producer
 
 
-def _used_outside(found: Found) -> str | None:
-    """Why too much of what was found would be computed twice, as others use it; a third of the nodes may be."""
+def _used_outside(found: Found) -> tuple[Node, Node] | None:
+    """A node and its user outside, where too much of what was found would be computed twice: a third may be."""
     covered = set(found.nodes)
     staying: dict[Node, Node] = {}  # to the user outside
     for inner in found.inner:
-        outside = next((user for r in inner.results for user, _ in r.uses if user not in covered), None)
-        if outside is not None:
-            staying[inner] = outside
+        shared_by = user_outside([inner], covered)
+        if shared_by is not None:
+            staying[inner] = shared_by[1]
     shared = list(staying)
     for node in shared:
         for value in node.operands:
@@ -310,7 +328,7 @@ def _used_outside(found: Found) -> str | None:
                 shared.append(value.producer)
     if len(staying) * _SHARED <= len(found.inner):
         return None
-    return f"the result of {shared[0].op.name} inside it is also used by {staying[shared[0]].op.name}"
+    return shared[0], staying[shared[0]]
 
 
 @cache

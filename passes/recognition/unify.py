@@ -15,9 +15,10 @@ import numpy as np
 from dragoman.ir.builder import Builder
 from dragoman.ir.dims import same
 from dragoman.ir.graph import Node, Value
+from dragoman.ir.op import Op
 from dragoman.ir.ops.constant import Constant
 from dragoman.ir.types import TensorType, same_shape, same_type
-from dragoman.passes.pattern import NearMiss, rounded_equal, scalar_of
+from dragoman.passes.pattern import NearMiss, described, rounded_equal, scalar_of
 from dragoman.passes.recognition.skeleton import Skeleton
 
 _SMALL = 1 << 16  # elements of constants that are compared one by one
@@ -97,9 +98,12 @@ class Unifier:
         inner = frozenset(n for w, n in found.nodes.items() if w not in self._skeleton.fixed) - {root}
         return Found(found.leaves, found.attributes, covered, inner, found.constants)
 
-    def _fail(self, state: _State, node: Node | None, reason: str) -> None:
+    def _fail(
+        self, state: _State, node: Node | None, reason: str, wanted: type[Op] | None = None, found: Sequence[Value] = ()
+    ) -> None:
         if len(state.nodes) > self.miss.depth:
-            self.miss = NearMiss(len(state.nodes), node, reason, self._size)
+            told = f"{reason}, found {' and '.join(map(described, found))}" if found else reason
+            self.miss = NearMiss(len(state.nodes), node, told, self._size, wanted)
 
     def _all(self, todo: Sequence[_Pair], state: _State) -> Iterator[_State]:
         if not todo:
@@ -110,7 +114,7 @@ class Unifier:
             if state.values[wanted] is actual:
                 yield from self._all(rest, state)
             else:
-                self._fail(state, user, "two values where the decomposition has one")
+                self._fail(state, user, "one value is needed twice", found=[state.values[wanted], actual])
             return
         for more, extended in self._ways(wanted, actual, user, state):
             yield from self._all([*more, *rest], extended.value(wanted, actual))
@@ -138,7 +142,7 @@ class Unifier:
         elif _differ_by_ones(wanted.type, actual.type):
             yield [], state.leaf(wanted, Moved(actual, shape=wanted.type.shape))
         else:
-            self._fail(state, user, f"an operand is {actual.type} where {wanted.type} is needed")
+            self._fail(state, user, f"an operand {wanted.type} is needed", found=[actual])
 
     def _absorbed(
         self, wanted: Value, node: Node, actual: Value, state: _State
@@ -163,7 +167,7 @@ class Unifier:
     ) -> Iterator[tuple[list[_Pair], _State]]:
         number = _number(actual)
         if number is None or isinstance(number, str):
-            return self._fail(state, user, "a scalar constant is needed")
+            return self._fail(state, user, "a scalar constant is needed", found=[actual])
         if actual.type.dtype != wanted.type.dtype:
             return self._fail(state, user, f"a constant is {actual.type.dtype} where {wanted.type.dtype} is needed")
         origin = self._skeleton.free.get((node, "value"))
@@ -198,20 +202,21 @@ class Unifier:
     ) -> Iterator[tuple[list[_Pair], _State]]:
         found = actual.producer
         if found is None:
-            kind = "a weight" if actual.weight is not None else "an input"
-            return self._fail(state, user, f"{node.op.name} is needed, found {kind}")
+            return self._fail(state, user, f"{node.op.name} is needed", found=[actual])
         if _reshapes(node) and _reshapes(found):
             if same_type(wanted.type, actual.type) and node.operands[0] is not None and found.operands[0] is not None:
                 yield [(node.operands[0], found.operands[0], found)], state.node(node, found)
             return None
         if type(found.op) is not type(node.op):
-            return self._fail(state, found, f"{node.op.name} is needed, found {found.op.name}")
+            return self._fail(state, found, f"{node.op.name} is needed, found {found.op.name}", type(node.op))
         if wanted.index != actual.index:
             return self._fail(state, found, f"result {wanted.index} is needed, found result {actual.index}")
         if node in state.nodes and state.nodes[node] is not found:
             return self._fail(state, found, "two nodes where the decomposition has one")
         if not (same_type(wanted.type, actual.type) or _differ_by_ones(wanted.type, actual.type)):
-            return self._fail(state, found, f"{found.op.name} gives {actual.type} where {wanted.type} is needed")
+            if len(state.nodes) > self.miss.depth:
+                self._fail(state, *_first_difference(wanted, actual, found))
+            return None
         extended = self._attributes(node, found, state)
         if extended is None:
             return None
@@ -240,8 +245,27 @@ class Unifier:
             self._fail(state, found, f"{found.op.name} has other operands than are needed")
             return None
         pairs = [(w, a, found) for w, a in zip(node.operands, operands, strict=True) if w is not None and a is not None]
-        # What is computed tells more than what is given: a wrong turn is seen early.
-        return sorted(pairs, key=lambda pair: pair[0].producer is None)
+        # A constant first, then what is computed: it tells more than what is given, and a wrong turn is seen early.
+        return sorted(pairs, key=lambda pair: -isinstance(pair[0].op, Constant) or pair[0].producer is None)
+
+
+def _first_difference(wanted: Value, actual: Value, found: Node) -> tuple[Node, str]:
+    """Where a type begins to be another one: upwards through the same ops, to the attribute or operand that differs."""
+    reason = f"{found.op.name} gives {actual.type} where {wanted.type} is needed"
+    while wanted.producer is not None and type(wanted.producer.op) is type(found.op):
+        needed, pairs = wanted.producer, list(zip(wanted.producer.operands, found.operands, strict=False))
+        for name in found.op.attribute_names():
+            if not _same_attribute(name, getattr(needed.op, name), getattr(found.op, name), needed, found):
+                return found, f"{name}={getattr(found.op, name)} where {getattr(needed.op, name)} is needed: {reason}"
+        turned = [(w, a) for w, a in pairs if w is not None and a is not None and not same_type(w.type, a.type)]
+        if not turned:
+            break
+        wanted, actual = turned[-1]
+        if actual.producer is None or wanted.producer is None:
+            return found, f"an operand {wanted.type} is needed, found {described(actual)}"
+        found = actual.producer
+        reason = f"{found.op.name} gives {actual.type} where {wanted.type} is needed"
+    return found, reason
 
 
 def _reshapes(node: Node) -> bool:

@@ -32,8 +32,15 @@ def _per_output(b: Builder, s: Value, w: Value) -> Value:
 def _constant(*values: Value) -> str | None:
     for v in values:
         if v.weight is None and (v.producer is None or v.producer.operands):
-            return f"{v.name or 'an operand'} of type {v.type} is computed at run time"
+            return f"an operand of type {v.type} is computed at run time: {_origin(v)}"
     return None
+
+
+def _origin(value: Value) -> str:
+    if value.producer is None:
+        return f"the input {value.name}"
+    place = value.producer.provenance.line
+    return value.producer.op.name + (f" at {place}" if place else "")
 
 
 _VECTOR = operand("f32[4]", weight=True)

@@ -19,6 +19,7 @@ from dragoman.ir.types import parse_type
 from dragoman.ir.weights import ArrayWeight
 from dragoman.passes.check import RewriteChecker
 from dragoman.passes.pattern import trace_pattern
+from dragoman.passes.recognition.recogniser import recognisers
 from dragoman.passes.reference import Reference, reference_of
 from dragoman.passes.rewrite import PatternRule, apply_rules
 
@@ -208,3 +209,27 @@ def test_rewrites_of_an_import_are_proved_if_that_is_asked_for(checked: bool) ->
         assert found is not None
         assert found.firings
         assert all(f.proven for f in found.firings)
+
+
+@pytest.mark.parametrize(("divisor", "right"), [(768.0, True), (767.0, False), (3.0, False)])
+def test_what_holds_of_the_declared_extent_alone_is_judged_there(divisor: float, right: bool) -> None:
+    """A sum over 768 divided by 768 is a mean; at an extent that a proof shrinks to it is not."""
+    mean = rule(
+        lambda b, x, *, axes, keepdims, n: b.div(b.reduce_sum(x, axes=axes, keepdims=keepdims), n),
+        lambda b, x, *, axes, keepdims, n: b.reduce_mean(x, axes=axes, keepdims=keepdims),
+    )
+    graph = trace(lambda b, x: b.div(b.reduce_sum(x, axes=(-1,), keepdims=False), divisor), parse_type("f32[n,5,768]"))
+    (firing,) = _checked(graph, mean).firings
+    assert firing.accepted is right
+    assert (firing.exact == "equal" and firing.local == "ok") is right
+
+
+def test_equality_in_the_field_counts_even_for_an_op_that_is_not_exact_there() -> None:
+    def attend(b: Builder, q: Value, k: Value, v: Value) -> Value:
+        return b.matmul(b.softmax(b.mul(b.matmul(q, b.transpose(k, perm=(0, 1, 3, 2))), 0.5), axis=3), v)
+
+    found = next(r for r in recognisers() if r.op.name == "attention")
+    assert not found.exact
+    checker = RewriteChecker()
+    apply_rules(trace(attend, *[parse_type("f32[2,3,5,4]")] * 3), [found], checker)
+    assert [f.proven for f in checker.firings] == [True]

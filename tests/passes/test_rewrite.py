@@ -78,7 +78,7 @@ def test_the_nearest_miss_names_the_node_and_the_reason() -> None:
     assert matcher.match(graph.nodes[-1]) is None
     assert matcher.miss.depth == 2
     assert matcher.miss.node is graph.nodes[0]
-    assert matcher.miss.reason == "sqrt expected, found abs"
+    assert matcher.miss.reason == "sqrt is needed, found abs"
 
 
 def test_where_declines_with_its_reason() -> None:
