@@ -7,13 +7,15 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 CONFORMANCE_ARGS ?=
 PROVE_ARGS ?=
+FIRINGS_ARGS ?=
+ABLATION_ARGS ?=
 WORKERS ?= auto
 FOLDERS := dragoman ir frontends passes backends kernels tests
 
 export PYTHON
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo test lint types wheel-check prove zoo bench conformance format clean
+.PHONY: help demo test lint types wheel-check prove zoo bench conformance firings ablation format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +48,12 @@ bench: $(RUN) ## conversion time and memory beside torch.onnx (BENCH_ARGS="...")
 
 conformance: $(RUN) ## PyTorch's whole operator suite through import, ONNX and ONNX Runtime; writes docs/conformance.md
 	@$(VENV)/bin/python tests/conformance/op_db.py --report docs/conformance.md $(CONFORMANCE_ARGS)
+
+firings: $(RUN) ## every firing of every rule on the zoo and op_db, proved; writes docs/conformance.md (FIRINGS_ARGS="...")
+	@$(VENV)/bin/python tests/conformance/firings.py --report docs/conformance.md $(FIRINGS_ARGS)
+
+ablation: $(RUN) ## the zoo without each pass in turn: the same verdicts; writes docs/benchmarks/passes.md
+	@$(VENV)/bin/python scripts/ablate_passes.py docs/benchmarks/passes.md $(ABLATION_ARGS)
 
 format: $(LINT) ## put the code in the house format
 	@$(VENV)/bin/ruff check --fix
