@@ -150,7 +150,7 @@ def judge(entry: Entry, rows: Sequence[Row]) -> None:
         graph = clone(model.graph)
         checker = RewriteChecker()
         checker.run_on(graph, model.examples)
-        layout = TargetLayout(PREFERRED_LAYOUT, channels_first_only)
+        layout = TargetLayout(PREFERRED_LAYOUT, channels_first_only, rows=True)
         started = time.perf_counter()
         run_passes(graph, row.ablation.pipeline, _Without(checker, layout, left_out=row.ablation.rules))
         row.seconds += time.perf_counter() - started
@@ -177,7 +177,7 @@ def page(rows: Sequence[Row]) -> str:
         "",
         f"Written by `make ablation`: {len(full.verdicts)} models of the zoo, each optimised without one pass or",
         "one group of rules, all rewrites proved, emitted as ONNX and compared with PyTorch in float64 at two sizes,",
-        "ONNX Runtime's optimiser off. No model needs a pass to be right; what a pass is worth shows in the nodes of the",
+        "ONNX Runtime's optimiser off. No model needs a pass to be right; what one is worth shows in the nodes of the",
         "graph that is emitted, relative to all passes. A verdict may rise where what only proof B judges is left out.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
