@@ -47,8 +47,11 @@ def _op_db() -> dict[str, Any]:
 def _run(name: str, options: argparse.Namespace) -> Iterator[Record]:
     warnings.simplefilter("ignore")
     found = _of_zoo(_zoo()[name]) if name in _zoo() else _of_op_db(_op_db()[name], options.samples)
-    for record in found:
-        yield {"op": name, "case": "", "reason": "", **record}
+    try:
+        for record in found:
+            yield {"op": name, "case": "", "reason": "", **record}
+    except Exception as error:
+        yield {"op": name, "case": "", "outcome": "error", "reason": f"{type(error).__name__}: {error}"[:400]}
 
 
 def _of_zoo(entry: Any) -> Iterator[Record]:

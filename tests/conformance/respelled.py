@@ -12,7 +12,7 @@ from dragoman.ir.builder import Builder
 from dragoman.ir.errors import DragomanError
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.passes.manager import graphs_within
-from dragoman.passes.recognition.recogniser import is_recognised, spellings_of
+from dragoman.passes.recognition.spelling import is_recognised, spellings_of
 from dragoman.passes.rewrite import nodes_between
 
 _DEEPEST = 16  # forms within forms
