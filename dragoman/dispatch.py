@@ -175,11 +175,20 @@ def _read_jax(located: Located, call: _Call) -> _Answer:
     return source, [Note(f"{n!r} is no array: its value {v} is fixed in the result") for n, v in settings(source)]
 
 
+def _read_onnx(located: Located, call: _Call) -> _Answer:
+    from dragoman.onnx_source import read_onnx
+
+    types = {s.name: s.type for s in call.specs}
+    dynamic = {n: axes for n, axes in call.dynamic.items() if n not in types}
+    return read_onnx(located.what, call.args, call.kwargs, types, dynamic, call.progress), ()
+
+
 _READERS: dict[str, Callable[[Located, _Call], _Answer]] = {
     "module": _read_module,
     "exported": _read_exported,
     "directory": _read_directory,
     "jax": _read_jax,
+    "onnx": _read_onnx,
 }
 
 

@@ -33,7 +33,7 @@ class Located:
     `args` and `kwargs` are the example arguments that came with it; `spec` is how a person would name it again.
     """
 
-    kind: str  # "module", "exported", "directory", "jax"
+    kind: str  # "module", "exported", "directory", "jax", "onnx"
     what: Any
     spec: str
     args: tuple[Any, ...] = ()
@@ -66,8 +66,12 @@ def _located_object(source: Any, spec: str) -> Located:
     if _is_jax(source):
         return Located("jax", source, spec)
     family = type(source).__module__.partition(".")[0]
-    if family in ("keras", "tensorflow", "onnx", "onnx_ir"):
-        raise Unsupported(f"{spec}: models of {family} have no reader yet; models of PyTorch and JAX have one")
+    if family in ("onnx", "onnx_ir"):
+        from dragoman.onnx_source import proto_of
+
+        return Located("onnx", proto_of(source), spec)
+    if family in ("keras", "tensorflow"):
+        raise Unsupported(f"{spec}: models of {family} have no reader yet; models of PyTorch, JAX and ONNX have one")
     raise UsageError(f"{spec} is no model but {_kind(source)}: {_SOURCES}")
 
 
@@ -170,7 +174,9 @@ def _located_file(path: Path, trust: bool) -> Located:
     for matches, refusal in _REFUSED:
         if matches(path, head):
             raise refusal(path)
-    raise UsageError(f"{path}: its content is of no format that has a reader (a .pt2 archive, a model folder)")
+    if _is_onnx(path, head):
+        return Located("onnx", path, str(path))
+    raise UsageError(f"{path}: its content is of no format that has a reader (ONNX, a .pt2 archive, a model folder)")
 
 
 def _starts(*heads: bytes) -> Callable[[Path, bytes], bool]:
@@ -206,10 +212,6 @@ _REFUSED: tuple[tuple[Callable[[Path, bytes], bool], Callable[[Path], DragomanEr
         lambda path: UsageError(f"{path} holds weights alone: give the folder that also has their config.json"),
     ),
     (_is_certificate, lambda path: UsageError(f"{path} is a certificate: 'dragoman verify' replays it")),
-    (
-        _is_onnx,
-        lambda path: Unsupported(f"{path}: ONNX files have no reader yet; ONNX is an output format so far"),
-    ),
     (
         lambda path, head: path.suffix == ".py",
         lambda path: UsageError(f"{path}: name a function in it that returns the model, as in {path.stem}:function"),

@@ -297,8 +297,8 @@ class Graph:
         erased = 0
         while stack:
             node = stack.pop()
-            if node.graph is not self or node.is_used or node is self.terminator:
-                continue
+            if node.graph is not self or node.is_used or node is self.terminator or node.op.data_dependent:
+                continue  # what tells a size may be needed by the types of others: eliminating it is for a pass
             stack.extend(v.producer for v in node.operands if v is not None and v.producer is not None)
             self.erase(node)
             erased += 1

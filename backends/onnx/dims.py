@@ -32,6 +32,12 @@ class Dims:
             if isinstance(dim, DimExpr) and dim not in places:
                 places[dim] = (name, axis)
 
+    def define(self, dim: DimExpr, scalar: str) -> None:
+        """Tell that a scalar of the current scope is this extent."""
+        scope = self._e.scope
+        scope.scalars[dim] = scalar
+        scope.vectors[dim] = self._e.op("Reshape", scalar, self._e.i64([1]))
+
     def vector(self, dim: Dim) -> str:
         """The extent as i64[1]."""
         if isinstance(dim, int):

@@ -192,7 +192,7 @@ class Emitter:
             if wanted is not None and self._rename(got, wanted, start):
                 got = wanted
             self._named[result] = got
-            if not result.type.is_static:
+            if got and not result.type.is_static:
                 self.dims.offer(got, result.type)
 
     def _rename(self, old: str, new: str, start: int) -> bool:

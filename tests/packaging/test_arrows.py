@@ -50,6 +50,7 @@ REACHES: dict[str, Reach] = {
     "dragoman.frontends.pytorch": Reach(
         FRONTENDS, frozenset({"sympy", "torch"}), frozenset({"torchvision", "transformers"})
     ),
+    "dragoman.frontends.onnx": Reach(FRONTENDS, frozenset({"onnx"})),
     "dragoman.backends": Reach(BACKENDS),
     "dragoman.backends.onnx": Reach(BACKENDS, frozenset({"onnx", "onnx_ir"}), frozenset({"onnxruntime"})),
 }
