@@ -37,9 +37,7 @@ class OnnxSource:
 class OnnxRunner:
     """The original in ONNX Runtime. `again` reads the model once more, for where ONNX Runtime does not take it."""
 
-    def __init__(
-        self, model: Any, graph: Graph, examples: Sequence[Any], again: Callable[[], Graph]
-    ) -> None:
+    def __init__(self, model: Any, graph: Graph, examples: Sequence[Any], again: Callable[[], Graph]) -> None:
         self._model = model
         self._again = again
         self._examples = list(examples)
@@ -123,4 +121,3 @@ def proto_of(source: Any) -> Any:
     if isinstance(source, onnx_ir.Model):
         return onnx_ir.serde.serialize_model(source)
     raise UsageError(f"{type(source).__qualname__} is no ONNX model: give a ModelProto or an onnx_ir.Model")
-

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import onnx
 import onnx.defs
 
 from dragoman.frontends.onnx.call import Call
 from dragoman.frontends.onnx.dtypes import code_of_dtype
-from dragoman.frontends.onnx.operands import Operand, TensorSequence, Tensor
+from dragoman.frontends.onnx.operands import Operand, Tensor, TensorSequence
 from dragoman.ir.types import TensorType
 
 
 def function_body(call: Call) -> onnx.FunctionProto | None:
     """The body of the operator for these inputs and attributes, or None if ONNX has none."""
+    schema: Any
     try:
         schema = onnx.defs.get_schema(call.op, call.version, call.domain)
     except onnx.defs.SchemaError:
         return None
     if schema.has_function:
-        return _parsed(_newest(schema.function_opset_versions, call, schema.get_function_with_opset_version))
+        body = _parsed(_newest(schema.function_opset_versions, call, schema.get_function_with_opset_version))
+        return None if body is None else _with_defaults(body, schema)
     if not schema.has_context_dependent_function:
         return None
     types = [_type(x).SerializeToString() for x in call.inputs]
@@ -38,8 +43,18 @@ def function_body(call: Call) -> onnx.FunctionProto | None:
     return _parsed(_newest(schema.context_dependent_function_opset_versions, call, build))
 
 
-def _newest(versions: list[int], call: Call, build: object) -> bytes | None:
-    assert callable(build)
+def _with_defaults(body: onnx.FunctionProto, schema: Any) -> onnx.FunctionProto:
+    """The body with what attributes are where a call leaves them out."""
+    given = {a.name for a in body.attribute_proto}
+    for name, attribute in schema.attributes.items():
+        default = attribute.default_value
+        if name not in given and default.type:
+            body.attribute_proto.add().CopyFrom(default)
+            body.attribute_proto[-1].name = name
+    return body
+
+
+def _newest(versions: list[int], call: Call, build: Callable[[int], bytes]) -> bytes | None:
     default = call.c.opsets.get("", 0)
     fitting = [v for v in versions if v <= max(default, call.version if call.domain == "" else default)]
     return build(max(fitting)) if fitting else None

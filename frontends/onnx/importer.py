@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -46,8 +47,8 @@ class Imported:
     graph: Graph
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     limits: tuple[Limit, ...] = ()
-    states: tuple[()] = ()
-    assumptions: tuple[()] = ()
+    states: tuple[Any, ...] = ()
+    assumptions: tuple[Any, ...] = ()
 
 
 def translate(
@@ -96,6 +97,7 @@ class _Reader:
         weights = {t.name for t in proto.initializer} | {t.values.name for t in proto.sparse_initializer}
         inputs: dict[str, Operand] = {}
         self._dims.check_names([v.name for v in proto.input if v.name not in weights])
+        self._dims.meet({d.dim_param for v in proto.input for d in v.type.tensor_type.shape.dim})
         for declared in proto.input:
             if declared.name in inputs:
                 raise Malformed(f"two inputs are named {declared.name!r}")

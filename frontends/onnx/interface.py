@@ -6,7 +6,7 @@ A `dim_param` is a symbol of that name, or an expression over symbols; a dim tha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import onnx
 
@@ -24,6 +24,7 @@ class InputDims:
         self._types = types
         self._dynamic = dynamic
         self._renamed: dict[str, str] = {}
+        self._texts: set[str] = set()
         self.limits: dict[str, int] = {}  # found while importing, by name of the symbol
         for type in types.values():
             self.symbols.update(type.symbols())
@@ -38,6 +39,10 @@ class InputDims:
         """The symbol within the limit that the model sets."""
         high = self.limits.get(symbol.name, symbol.high)
         return Symbol(symbol.name, symbol.low, min(symbol.high, high))
+
+    def meet(self, texts: Collection[str]) -> None:
+        """Tell all `dim_param`s that there are: those that are names keep them."""
+        self._texts = set(texts)
 
     def check_names(self, inputs: Sequence[str]) -> None:
         """Raise UsageError where the caller names an input that the model does not have."""
@@ -78,8 +83,10 @@ class InputDims:
             dim = parse_dim(proto.dim_param, self.symbols)
         except DragomanError:  # a name that is no identifier, or text of another kind
             return self._symbol(proto.dim_param)
-        if isinstance(dim, DimExpr):
-            self.symbols.update(symbols(dim))
+        unknown = symbols(dim)
+        if len(unknown) > 1 and not unknown.keys() <= self._texts:
+            return self._symbol(proto.dim_param)  # `batch-size` is a name, no difference
+        self.symbols.update(unknown)
         return dim
 
     def _declare(self, text: str) -> None:
@@ -94,7 +101,7 @@ class InputDims:
             stem = re.sub(r"\W", "_", wanted, flags=re.ASCII)[:80] or "dim"
             stem = stem if not stem[0].isdigit() else f"dim_{stem}"
             known, number = stem, 0
-            while known in self.symbols:
+            while known in self.symbols or (known in self._texts and known != wanted):
                 number += 1
                 known = f"{stem}_{number}"
             self._renamed[wanted] = known

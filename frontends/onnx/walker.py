@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import onnx
 
@@ -218,17 +219,13 @@ class Walker:
         translation = translation_of(domain, operator, version)
         refused = refusal_of(domain, operator)
         if translation is not None:
-            return self._operands(self._translated(translation, call))
+            return self._operands(translation(self.c, call))
         if refused is not None:
             raise Unsupported(refused)
         body = function_body(call)
         if body is None:
             raise Unsupported(_unknown(domain, operator, version))
         return list(self._call(body, inputs, attributes, node))
-
-    def _translated(self, translation: object, call: Call) -> object:
-        assert callable(translation)
-        return translation(self.c, call)
 
     def _version(self, domain: str, node: onnx.NodeProto) -> int:
         found = self._opsets.get(domain)
@@ -255,8 +252,8 @@ class Walker:
         listed = found if isinstance(found, list) else [found]
         return [self.c.of_known(array, dtype) for dtype, array in listed]
 
-    def _operands(self, results: object) -> list[Operand | None]:
-        listed = list(results) if isinstance(results, (tuple, list)) else [results]
+    def _operands(self, results: Any) -> list[Operand | None]:
+        listed: list[Any] = list(results) if isinstance(results, (tuple, list)) else [results]
         return [Tensor.of(r) if isinstance(r, Value) else r for r in listed]
 
     def _resolved(self, node: onnx.NodeProto) -> dict[str, onnx.AttributeProto]:
@@ -321,4 +318,3 @@ def _unknown(domain: str, operator: str, version: int) -> str:
         except onnx.defs.SchemaError:
             return f"ONNX opset {version} has no such operator"
     return ""
-

@@ -70,10 +70,13 @@ def test_a_pickled_checkpoint_is_never_opened(tmp_path: Path) -> None:
         locate(tmp_path / "model.pt", trust=True)
 
 
+def test_an_onnx_file_is_found_by_its_content_too(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"\x08\x0a")
+    (tmp_path / "b.bin").write_bytes(b"\x08\x0a\x12\x04onnx")
+    assert locate(tmp_path / "a.onnx").kind == locate(tmp_path / "b.bin").kind == "onnx"
+
+
 def test_other_files_are_refused_by_what_they_are(tmp_path: Path) -> None:
-    (tmp_path / "a.onnx").write_bytes(b"\x08\x0a\x12\x04onnx")
-    with pytest.raises(Unsupported, match="ONNX"):
-        locate(tmp_path / "a.onnx")
     (tmp_path / "b.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(Unsupported, match="Keras"):
         locate(tmp_path / "b.h5")

@@ -9,7 +9,7 @@ import onnx
 from dragoman.frontends.onnx import known as k
 from dragoman.frontends.onnx.call import Call
 from dragoman.frontends.onnx.context import Context
-from dragoman.frontends.onnx.operands import Operand, OptionalTensor, Scope, TensorSequence, Tensor, Unknown
+from dragoman.frontends.onnx.operands import Operand, OptionalTensor, Scope, Tensor, TensorSequence, Unknown
 from dragoman.frontends.onnx.registry import translates
 from dragoman.ir.dims import Dim, DimExpr, same
 from dragoman.ir.errors import Malformed, Unsupported
@@ -182,9 +182,7 @@ def _unrolled(
 class _Turns:
     """A loop over values that are tensors, with one turn of it written as a region."""
 
-    def __init__(
-        self, c: Context, n: Call, body: onnx.GraphProto, carried: Sequence[Tensor], endless: bool
-    ) -> None:
+    def __init__(self, c: Context, n: Call, body: onnx.GraphProto, carried: Sequence[Tensor], endless: bool) -> None:
         self.c, self.n, self.carried = c, n, carried
         self.start = [x.settle(c.scope) for x in carried]
         self.stacked = len(body.output) - 1 - len(carried)

@@ -8,7 +8,7 @@ from dragoman.frontends.onnx import known as k
 from dragoman.frontends.onnx.call import Call
 from dragoman.frontends.onnx.context import Context
 from dragoman.frontends.onnx.dtypes import dtype_of_code
-from dragoman.frontends.onnx.operands import Operand, OptionalTensor, TensorSequence, Tensor
+from dragoman.frontends.onnx.operands import Operand, OptionalTensor, Tensor, TensorSequence
 from dragoman.frontends.onnx.registry import translates
 from dragoman.frontends.onnx.table.shape import joined, parts
 from dragoman.ir.dims import Dim
@@ -129,7 +129,9 @@ def map_(c: Context, n: Call) -> list[Operand]:
     items = sequence(n, 0).items
     columns: list[list[Tensor]] = [[] for _ in n.outputs]
     for index, item in enumerate(items):
-        rest = [x.items[index] if isinstance(x, TensorSequence) else n.operand(i + 1) for i, x in enumerate(n.inputs[1:])]
+        others = [n.operand(i) for i in range(1, len(n.inputs))]
+        others = [n.operand(i) for i in range(1, len(n.inputs))]
+        rest = [x.items[index] if isinstance(x, TensorSequence) else x for x in others]
         for column, result in zip(columns, c.inline(body, [item, *rest]), strict=True):
             assert isinstance(result, Tensor)
             column.append(result)

@@ -1,0 +1,299 @@
+"""The ONNX backend suite's cases, what each way of running them gives, and how that is judged.
+
+A case is a model with inputs and expected outputs; what it gives must have their shapes and dtypes and be near by the
+case's own tolerances. Refuses nothing: whatever happens is an outcome.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx.backend.test.case.node as node_cases
+import onnx.numpy_helper
+from onnx.backend.test.loader import load_model_tests
+from onnx.reference import ReferenceEvaluator
+
+from dragoman.backends.onnx import OLDEST_OPSET, Session, newest_opset, to_model_proto
+from dragoman.frontends.onnx import import_model
+from dragoman.ir.arithmetic import NATIVE
+from dragoman.ir.errors import DragomanError, EmitRefused, Unsupported, UsageError
+from dragoman.ir.graph import Graph
+from dragoman.ir.interpreter import run
+from dragoman.ir.region import clone
+from dragoman.passes.manager import run_passes
+from dragoman.passes.pipelines import IMPORTED, OPTIMISE
+
+KINDS = ("simple", "pytorch-converted", "pytorch-operator")
+
+_RANDOM = "draws random numbers"
+_TRAINING = "an operator of training"
+_PREFIXES = {
+    "test_bernoulli": _RANDOM,
+    "test_randomuniform": _RANDOM,
+    "test_training_dropout": _RANDOM,
+    "test_adagrad": _TRAINING,
+    "test_adam": _TRAINING,
+    "test_momentum": _TRAINING,
+    "test_nesterov": _TRAINING,
+}
+_KEPT = ("test_training_dropout_zero_ratio",)  # which draws nothing
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case: the model, and pairs of inputs and outputs."""
+
+    title: str
+    model: onnx.ModelProto
+    data: Sequence[tuple[list[Any], list[Any]]]
+    rtol: float
+    atol: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one way of running a case ended: right, refused, missing (the runtime has no kernel), wrong, or error."""
+
+    kind: str
+    reason: str = ""
+
+
+def excluded(title: str) -> str | None:
+    """Why a case is left out, or None."""
+    if title.startswith(_KEPT):
+        return None
+    return next((reason for prefix, reason in _PREFIXES.items() if title.startswith(prefix)), None)
+
+
+def all_cases() -> dict[str, Callable[[], Case]]:
+    """Every case by its title, made when asked for."""
+    found: dict[str, Callable[[], Case]] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for case in node_cases.collect_testcases(None):
+            found[case.name] = lambda case=case: _of_node(case)
+    for kind in KINDS:
+        for case in load_model_tests(kind=kind):
+            found[f"{kind}: {case.name}"] = lambda case=case: _of_folder(case)
+    return found
+
+
+def _of_node(case: Any) -> Case:
+    data = [([_value(x) for x in inputs], [_value(y) for y in outputs]) for inputs, outputs in case.data_sets]
+    return Case(case.name, case.model, data, case.rtol, case.atol)
+
+
+def _of_folder(case: Any) -> Case:
+    folder = Path(case.model_dir)
+    model = onnx.load(str(folder / "model.onnx"))
+    data = []
+    for pairs in sorted(folder.glob("test_data_set_*")):
+        inputs = [_read(pairs / f"input_{i}.pb", v) for i, v in enumerate(_fed(model))]
+        outputs = [_read(pairs / f"output_{i}.pb", v) for i, v in enumerate(model.graph.output)]
+        data.append((inputs, outputs))
+    return Case(case.name, model, data, case.rtol, case.atol)
+
+
+def _fed(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    weights = {t.name for t in model.graph.initializer}
+    return [v for v in model.graph.input if v.name not in weights]
+
+
+def _read(path: Path, declared: onnx.ValueInfoProto) -> Any:
+    raw = path.read_bytes()
+    if declared.type.HasField("sequence_type"):
+        proto = onnx.SequenceProto.FromString(raw)
+        return onnx.numpy_helper.to_list(proto)
+    return onnx.numpy_helper.to_array(onnx.TensorProto.FromString(raw))
+
+
+def _value(given: Any) -> Any:
+    if isinstance(given, onnx.TensorProto):
+        return onnx.numpy_helper.to_array(given)
+    if isinstance(given, list):
+        return [_value(x) for x in given]
+    return given if given is None else np.asarray(given)
+
+
+# ---- judging -----------------------------------------------------------------------------------------------------
+
+
+def difference(expected: Any, got: Any, rtol: float, atol: float) -> str:
+    """What speaks against a result, or nothing."""
+    if isinstance(expected, list) or isinstance(got, list):
+        if not (isinstance(expected, list) and isinstance(got, list)) or len(expected) != len(got):
+            return "another sequence"
+        return next((d for a, b in zip(expected, got, strict=True) if (d := difference(a, b, rtol, atol))), "")
+    if expected is None or got is None:
+        return "" if expected is None and got is None else "nothing where something is expected"
+    expected, got = np.asarray(expected), np.asarray(got)
+    if expected.dtype.kind in "OUST":
+        same = expected.shape == got.shape and [_text(x) for x in expected.flat] == [_text(x) for x in got.flat]
+        return "" if same else "other strings"
+    if expected.shape != got.shape:
+        return f"the shape {list(got.shape)}, not {list(expected.shape)}"
+    if expected.dtype != got.dtype:
+        return f"the dtype {got.dtype}, not {expected.dtype}"
+    if expected.dtype.kind in "biu" or expected.dtype in _SMALL_INTEGERS:
+        return "" if np.array_equal(expected, got) else f"{_count(expected != got)} other integers"
+    a, b = _wide(expected), _wide(got)
+    near = np.isclose(b, a, rtol=rtol, atol=atol, equal_nan=True)
+    return "" if near.all() else f"{_count(~near)} numbers beyond the tolerance, by {_worst(a, b):.2g}"
+
+
+_SMALL_INTEGERS = {np.dtype(getattr(ml_dtypes, n)) for n in ("int4", "uint4", "int2", "uint2")}
+
+
+def _wide(x: Any) -> Any:
+    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+
+
+def _count(bad: Any) -> str:
+    return f"{int(bad.sum())} of {bad.size}"
+
+
+def _worst(a: Any, b: Any) -> float:
+    with np.errstate(all="ignore"):
+        return float(np.nanmax(np.abs(a - b))) if a.size else 0.0
+
+
+def _text(x: Any) -> str:
+    return x.decode("utf-8", "surrogateescape") if isinstance(x, bytes) else str(x)
+
+
+def judged(case: Case, run_model: Callable[[list[Any]], Sequence[Any]]) -> Outcome:
+    """All data sets of a case through one way of running it."""
+    for inputs, outputs in case.data:
+        try:
+            results = run_model(inputs)
+        except Missing as missing:
+            return Outcome("missing", str(missing)[:300])
+        except Unsupported as refused:
+            return Outcome("refused", _brief(refused))
+        except Exception as error:
+            return Outcome("error", f"{type(error).__name__}: {_brief(error)}")
+        for name, expected, got in zip((v.name for v in case.model.graph.output), outputs, results, strict=True):
+            bad = difference(expected, got, case.rtol, case.atol)
+            if bad:
+                return Outcome("wrong", f"{name}: {bad}")
+    return Outcome("right")
+
+
+def _brief(error: Exception) -> str:
+    return " | ".join(line.strip() for line in str(error).splitlines() if line.strip())[:400]
+
+
+# ---- ways of running ---------------------------------------------------------------------------------------------
+
+
+class Missing(Exception):
+    """The runtime does not take the model at all."""
+
+
+def by_runtime(model: onnx.ModelProto) -> Callable[[list[Any]], Sequence[Any]]:
+    """ONNX Runtime, its optimiser off."""
+    try:
+        session = Session(model, optimise=False)
+    except DragomanError as error:
+        raise Missing(_brief(error)) from None
+    except Exception as error:
+        raise Missing(f"{type(error).__name__}: {_brief(error)}") from None
+
+    def run_once(inputs: list[Any]) -> Sequence[Any]:
+        names = session.input_names
+        # An input that nothing uses may be gone from the model as it is run.
+        given = dict(zip((v.name for v in _fed(model)), inputs, strict=True))
+        try:
+            return _plain(session, model, [given[n] for n in names])
+        except UsageError as error:
+            if "NOT_IMPLEMENTED" in str(error) or "NotImplemented" in str(error):
+                raise Missing(_brief(error)) from None
+            raise
+
+    return run_once
+
+
+def _plain(session: Session, model: onnx.ModelProto, inputs: list[Any]) -> Sequence[Any]:
+    tensors = all(v.type.HasField("tensor_type") for v in (*model.graph.input, *model.graph.output))
+    if tensors:
+        return session.run(inputs)
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    bare = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return bare.run(None, {i.name: x for i, x in zip(bare.get_inputs(), inputs, strict=True)})
+
+
+def by_reference(model: onnx.ModelProto) -> Callable[[list[Any]], Sequence[Any]]:
+    """The reference evaluator of onnx."""
+    try:
+        evaluator = ReferenceEvaluator(model)
+    except Exception as error:
+        raise Missing(f"{type(error).__name__}: {_brief(error)}") from None
+    names = [v.name for v in _fed(model)]
+    return lambda inputs: evaluator.run(None, dict(zip(names, inputs, strict=True)))
+
+
+def by_interpreter(graph: Graph) -> Callable[[list[Any]], Sequence[Any]]:
+    """Ours, each node in its declared types."""
+    return lambda inputs: run(graph, *inputs, arithmetic=NATIVE)
+
+
+def _way(case: Case, make: Callable[[], Callable[[list[Any]], Sequence[Any]]]) -> Outcome:
+    try:
+        run_model = make()
+    except Missing as missing:
+        return Outcome("missing", str(missing)[:300])
+    except (Unsupported, EmitRefused) as refused:
+        return Outcome("refused", _brief(refused))
+    except Exception as error:
+        return Outcome("error", f"{type(error).__name__}: {_brief(error)}")
+    return judged(case, run_model)
+
+
+def outcomes(case: Case, opsets: Sequence[int] = ()) -> dict[str, Outcome]:
+    """A case in every way: ONNX Runtime and the reference on the original, and ours."""
+    found = {
+        "runtime": _way(case, lambda: by_runtime(case.model)),
+        "reference": _way(case, lambda: by_reference(case.model)),
+    }
+    graph: Graph | None = None
+
+    def interpreted() -> Callable[[list[Any]], Sequence[Any]]:
+        nonlocal graph
+        graph = import_model(case.model).graph
+        run_passes(graph, IMPORTED)
+        return by_interpreter(graph)
+
+    found["interpreter"] = _way(case, interpreted)
+    if graph is None:
+        return found
+    opset = _opset_of(case.model)
+    found["plain"] = _way(case, lambda: by_runtime(to_model_proto(clone(graph), opset=opset)))
+
+    def optimised(opset: int) -> Callable[[list[Any]], Sequence[Any]]:
+        changed = clone(graph)
+        run_passes(changed, OPTIMISE)
+        return by_runtime(to_model_proto(changed, opset=opset))
+
+    found["optimised"] = _way(case, lambda: optimised(opset))
+    for other in opsets:
+        found[f"opset {other}"] = _way(case, lambda other=other: optimised(other))
+    return found
+
+
+def _opset_of(model: onnx.ModelProto) -> int:
+    version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OLDEST_OPSET)
+    return min(max(version, OLDEST_OPSET, 20), newest_opset())
