@@ -4,8 +4,8 @@
 * `Native`: each node's operands and results have their declared types; half precision computes inside a node in f32.
 * `Field` (`dragoman.ir.field`): real numbers are residues; equality there is a proof over the reals.
 
-Integers, booleans and strings are plain NumPy arrays in all three, with their declared width; 4-bit ones compute in
-eight bits inside a node and wrap when they are stored. Semantics that only move elements go through
+Integers, booleans and strings are plain NumPy arrays in all three, with their declared width; those of 2 and 4 bits
+compute in eight inside a node and wrap when they are stored. Semantics that only move elements go through
 `m.move(f, *arrays)`, where `f` is a NumPy function; it then holds for every representation.
 """
 
@@ -56,7 +56,7 @@ class Arithmetic:
 
     def load(self, x: Array, dtype: DType) -> Array:
         """An operand as the semantics of one node get it."""
-        return x.astype(_EIGHT_BITS[dtype.kind]) if dtype.bits == 4 else x
+        return x.astype(_EIGHT_BITS[dtype.kind]) if dtype.is_integer and dtype.bits < 8 else x
 
     def store(self, x: Array, dtype: DType) -> Array:
         """The result of one node's semantics, declared as `dtype`, as it is kept."""

@@ -25,7 +25,12 @@ TILE = 1024  # elements over which errors are compared: enough for a stable maxi
 _FLOAT64_SLACK = 512  # units of float64's rounding by which operands and results may be off
 _ROUNDING_SLACK = 8  # units of the declared rounding, likewise
 _SURE = 4  # units of the result itself that are rounding without looking further
-UNIT = {"f64": 2.0**-53, "f32": 2.0**-24, "f16": 2.0**-11, "bf16": 2.0**-8, "f8e4m3fn": 2.0**-4, "f8e5m2": 2.0**-3}
+UNIT = {"f64": 2.0**-53, "f32": 2.0**-24, "f16": 2.0**-11, "bf16": 2.0**-8, "f8e4m3fn": 2.0**-4, "f8e5m2": 2.0**-3} | {
+    "f8e4m3fnuz": 2.0**-4,
+    "f8e5m2fnuz": 2.0**-3,
+    "f4e2m1": 2.0**-2,
+    "f8e8m0": 2.0**-1,
+}
 
 
 @dataclass(frozen=True)

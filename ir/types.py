@@ -24,7 +24,7 @@ Shape = tuple[Dim, ...]
 
 @dataclass(frozen=True)
 class DType:
-    """An element type. `bits` is the storage of one element (4 for packed integers), 0 for strings."""
+    """An element type. `bits` is the storage of one element (2 or 4 for packed ones), 0 for strings."""
 
     name: str
     kind: str = field(compare=False)  # "bool", "int", "uint", "float", "complex" or "string"
@@ -64,7 +64,7 @@ class DType:
         return self.kind in ("float", "complex")
 
     def nbytes(self, count: int) -> int:
-        """Bytes that `count` elements take, 4-bit ones packed two to a byte."""
+        """Bytes that `count` elements take, small ones packed into bytes."""
         return (count * self.bits + 7) // 8
 
 
@@ -73,16 +73,22 @@ def _dtype(name: str, kind: str, bits: int, numpy: Any) -> DType:
 
 
 BOOL = _dtype("bool", "bool", 8, np.bool_)
+I2 = _dtype("i2", "int", 2, ml_dtypes.int2)
 I4 = _dtype("i4", "int", 4, ml_dtypes.int4)
 I8 = _dtype("i8", "int", 8, np.int8)
 I16 = _dtype("i16", "int", 16, np.int16)
 I32 = _dtype("i32", "int", 32, np.int32)
 I64 = _dtype("i64", "int", 64, np.int64)
+U2 = _dtype("u2", "uint", 2, ml_dtypes.uint2)
 U4 = _dtype("u4", "uint", 4, ml_dtypes.uint4)
 U8 = _dtype("u8", "uint", 8, np.uint8)
 U16 = _dtype("u16", "uint", 16, np.uint16)
 U32 = _dtype("u32", "uint", 32, np.uint32)
 U64 = _dtype("u64", "uint", 64, np.uint64)
+F4E2M1 = _dtype("f4e2m1", "float", 4, ml_dtypes.float4_e2m1fn)
+F8E8M0 = _dtype("f8e8m0", "float", 8, ml_dtypes.float8_e8m0fnu)  # powers of two, as scales of blocks
+F8E4M3FNUZ = _dtype("f8e4m3fnuz", "float", 8, ml_dtypes.float8_e4m3fnuz)
+F8E5M2FNUZ = _dtype("f8e5m2fnuz", "float", 8, ml_dtypes.float8_e5m2fnuz)
 F8E4M3FN = _dtype("f8e4m3fn", "float", 8, ml_dtypes.float8_e4m3fn)
 F8E5M2 = _dtype("f8e5m2", "float", 8, ml_dtypes.float8_e5m2)
 F16 = _dtype("f16", "float", 16, np.float16)
@@ -96,8 +102,8 @@ STRING = _dtype("string", "string", 0, np.object_)
 DTYPES: dict[str, DType] = {
     d.name: d
     for d in (
-        *(BOOL, I4, I8, I16, I32, I64, U4, U8, U16, U32, U64),
-        *(F8E4M3FN, F8E5M2, F16, BF16, F32, F64, C64, C128, STRING),
+        *(BOOL, I2, I4, I8, I16, I32, I64, U2, U4, U8, U16, U32, U64),
+        *(F4E2M1, F8E8M0, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F16, BF16, F32, F64, C64, C128, STRING),
     )
 }
 _LARGEST = 2**63 - 1

@@ -67,7 +67,7 @@ def fingerprint(weight: Weight) -> str:
                 digest.update(len(raw).to_bytes(8, "little") + raw)
         else:
             digest.update(
-                (pack_nibbles(piece) if weight.dtype.bits == 4 else _little_endian(piece)).view(np.uint8).data
+                (pack_small(piece) if 0 < weight.dtype.bits < 8 else _little_endian(piece)).view(np.uint8).data
             )
     return digest.hexdigest()
 
@@ -115,7 +115,7 @@ class ArrayWeight:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the elements, 4-bit ones counted as packed."""
+        """Bytes of the elements, small ones counted as packed."""
         return self.dtype.nbytes(self.values.size)
 
     def array(self) -> Array:
@@ -127,7 +127,7 @@ class ArrayWeight:
 class FileWeight:
     """A weight in a range of a file, memory-mapped when asked for and released with the array.
 
-    `offset` is in bytes; elements are little-endian, row-major, 4-bit ones packed low nibble first. Raises Malformed if
+    `offset` is in bytes; elements are little-endian, row-major, small ones packed lowest bits first. Raises Malformed if
     the file ends before the weight does, and UnsafeInput for what is not a regular file. Which links a path may pass
     through is for the reader of the model to decide.
     """
@@ -152,8 +152,8 @@ class FileWeight:
         """A read-only view of the mapped file."""
         count = math.prod(self.shape)
         raw = self._mapped()
-        if self.dtype.bits == 4:
-            return unpack_nibbles(raw, count, self.dtype).reshape(self.shape)
+        if 0 < self.dtype.bits < 8:
+            return unpack_small(raw, count, self.dtype).reshape(self.shape)
         if self.dtype.kind == "bool":
             return (raw != 0).reshape(self.shape)  # a byte above 1 is true as well
         return raw.view(self.dtype.numpy.newbyteorder("<")).astype(self.dtype.numpy, copy=False).reshape(self.shape)
@@ -245,16 +245,28 @@ class AbsentWeight:
         raise Malformed(f"the weight {self.name!r} was read from text without values; pass weights= to parse()")
 
 
-def unpack_nibbles(raw: Array, count: int, dtype: DType) -> Array:
-    """`count` 4-bit integers from bytes, low nibble first."""
-    nibbles = np.empty((raw.size, 2), np.uint8)
-    nibbles[:, 0], nibbles[:, 1] = raw & 0x0F, raw >> 4
-    flat = nibbles.reshape(-1)[:count]
-    return (((flat ^ 8).view(np.int8) - 8) if dtype.kind == "int" else flat).astype(dtype.numpy)
+def unpack_small(raw: Array, count: int, dtype: DType) -> Array:
+    """`count` elements of 4 or 2 bits from bytes, lowest bits first."""
+    each = 8 // dtype.bits
+    mask = (1 << dtype.bits) - 1
+    parts = np.empty((raw.size, each), np.uint8)
+    for index in range(each):
+        parts[:, index] = (raw >> (index * dtype.bits)) & mask
+    flat = parts.reshape(-1)[:count]
+    if dtype.is_float:
+        return flat.view(dtype.numpy)
+    sign = 1 << (dtype.bits - 1)
+    return (((flat ^ sign).view(np.int8) - sign) if dtype.kind == "int" else flat).astype(dtype.numpy)
 
 
-def pack_nibbles(values: Array) -> Array:
-    """4-bit integers as bytes, low nibble first, an odd tail padded with zero."""
-    nibbles = values.reshape(-1).astype(np.int8).view(np.uint8) & 0x0F
-    padded = np.pad(nibbles, (0, nibbles.size % 2))
-    return (padded[0::2] | (padded[1::2] << 4)).astype(np.uint8)
+def pack_small(values: Array) -> Array:
+    """Elements of 4 or 2 bits as bytes, lowest bits first, an odd tail padded with zeros."""
+    dtype = dtype_of(values)
+    each = 8 // dtype.bits
+    flat = values.reshape(-1)
+    bits = np.ascontiguousarray(flat).view(np.uint8) if dtype.is_float else flat.astype(np.int8).view(np.uint8)
+    padded = np.pad(bits & ((1 << dtype.bits) - 1), (0, -flat.size % each))
+    packed = np.zeros(padded.size // each, np.uint8)
+    for index in range(each):
+        packed |= padded[index::each] << (index * dtype.bits)
+    return packed

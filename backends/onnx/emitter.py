@@ -419,5 +419,5 @@ class Emitter:
 
 
 def _is_empty(type: TensorType) -> bool:
-    # Of four-bit integers ONNX Runtime cannot even pass a constant on.
-    return any(isinstance(d, int) and d == 0 for d in type.shape) and type.dtype.bits != 4
+    # Of what is smaller than a byte ONNX Runtime cannot even pass a constant on.
+    return any(isinstance(d, int) and d == 0 for d in type.shape) and not 0 < type.dtype.bits < 8

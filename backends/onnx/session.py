@@ -21,8 +21,21 @@ from dragoman.backends.onnx.emitter import Emission, emit
 from dragoman.backends.onnx.wire import Placement, head
 from dragoman.ir.errors import Malformed, UsageError
 from dragoman.ir.graph import Graph, Value
-from dragoman.ir.types import BF16, F8E4M3FN, F8E5M2, I4, U4, DType
-from dragoman.ir.weights import Array, Weight, pack_nibbles, unpack_nibbles
+from dragoman.ir.types import (
+    BF16,
+    F4E2M1,
+    F8E4M3FN,
+    F8E4M3FNUZ,
+    F8E5M2,
+    F8E5M2FNUZ,
+    F8E8M0,
+    I2,
+    I4,
+    U2,
+    U4,
+    DType,
+)
+from dragoman.ir.weights import Array, Weight, pack_small, unpack_small
 
 _STRINGS = "tensor(string)"
 # Element types that NumPy gives no name to travel as bytes; ONNX Runtime's names for them, and ours.
@@ -30,6 +43,12 @@ _AS_BYTES: dict[str, DType] = {
     "tensor(bfloat16)": BF16,
     "tensor(float8e4m3fn)": F8E4M3FN,
     "tensor(float8e5m2)": F8E5M2,
+    "tensor(float8e4m3fnuz)": F8E4M3FNUZ,
+    "tensor(float8e5m2fnuz)": F8E5M2FNUZ,
+    "tensor(float8e8m0)": F8E8M0,
+    "tensor(float4e2m1)": F4E2M1,
+    "tensor(uint2)": U2,
+    "tensor(int2)": I2,
 } | {"tensor(uint4)": U4, "tensor(int4)": I4}
 
 
@@ -175,9 +194,9 @@ def _ort_value(values: Array, dtype: DType | None) -> Any:
     ort = runtime()
     if dtype is None or dtype not in _AS_BYTES.values():
         return ort.OrtValue.ortvalue_from_numpy(values)
-    if dtype.bits == 4:
+    if dtype.bits < 8:
         value = ort.OrtValue.ortvalue_from_shape_and_type(list(values.shape), types.code(dtype))
-        packed = pack_nibbles(values)
+        packed = pack_small(values)
         ctypes.memmove(value.data_ptr(), packed.ctypes.data, packed.nbytes)
         return value
     raw = values.view(np.uint16 if dtype.bits == 16 else np.uint8)
@@ -192,6 +211,6 @@ def _array(value: Any) -> Array:
     count = math.prod(shape)
     size = dtype.nbytes(count)
     raw = np.frombuffer(ctypes.string_at(value.data_ptr(), size), np.uint8)
-    if dtype.bits == 4:
-        return unpack_nibbles(raw, count, dtype).reshape(shape)
+    if dtype.bits < 8:
+        return unpack_small(raw, count, dtype).reshape(shape)
     return raw.view(dtype.numpy).reshape(shape)

@@ -21,17 +21,23 @@ from dragoman.ir.types import (
     C64,
     C128,
     DTYPES,
+    F4E2M1,
     F8E4M3FN,
+    F8E4M3FNUZ,
     F8E5M2,
+    F8E5M2FNUZ,
+    F8E8M0,
     F16,
     F32,
     F64,
+    I2,
     I4,
     I8,
     I16,
     I32,
     I64,
     STRING,
+    U2,
     U4,
     U8,
     U16,
@@ -40,7 +46,7 @@ from dragoman.ir.types import (
     DType,
     TensorType,
 )
-from dragoman.ir.weights import Array, pack_nibbles
+from dragoman.ir.weights import Array, pack_small
 
 OLDEST = 17
 # What runs in the most places: ONNX Runtime has it since 1.17. Newer ones gain nothing there: seven models of the zoo
@@ -49,34 +55,54 @@ DEFAULT = 20
 # The file format that first had each opset; older readers refuse a newer one.
 _IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13, 27: 13, 28: 14}
 
-_CODES: dict[DType, int] = {
-    F32: 1,
-    U8: 2,
-    I8: 3,
-    U16: 4,
-    I16: 5,
-    I32: 6,
-    I64: 7,
-    STRING: 8,
-    BOOL: 9,
-    F16: 10,
-    F64: 11,
-    U32: 12,
-    U64: 13,
-} | {C64: 14, C128: 15, BF16: 16, F8E4M3FN: 17, F8E5M2: 19, U4: 21, I4: 22}
+_CODES: dict[DType, int] = (
+    {
+        F32: 1,
+        U8: 2,
+        I8: 3,
+        U16: 4,
+        I16: 5,
+        I32: 6,
+        I64: 7,
+        STRING: 8,
+        BOOL: 9,
+        F16: 10,
+        F64: 11,
+        U32: 12,
+        U64: 13,
+    }
+    | {C64: 14, C128: 15, BF16: 16, F8E4M3FN: 17, F8E4M3FNUZ: 18, F8E5M2: 19, F8E5M2FNUZ: 20, U4: 21, I4: 22}
+    | {
+        F4E2M1: 23,
+        F8E8M0: 24,
+        U2: 25,
+        I2: 26,
+    }
+)
 _SCHEMA_NAMES: dict[DType, str] = (
     {F32: "float", F64: "double", F16: "float16", BF16: "bfloat16", BOOL: "bool", STRING: "string"}
     | {I4: "int4", I8: "int8", I16: "int16", I32: "int32", I64: "int64"}
     | {U4: "uint4", U8: "uint8", U16: "uint16", U32: "uint32", U64: "uint64"}
+    | {F8E4M3FNUZ: "float8e4m3fnuz", F8E5M2FNUZ: "float8e5m2fnuz", F4E2M1: "float4e2m1", F8E8M0: "float8e8m0"}
+    | {U2: "uint2", I2: "int2"}
     | {F8E4M3FN: "float8e4m3fn", F8E5M2: "float8e5m2", C64: "complex64", C128: "complex128"}
 )
-_SINCE: dict[DType, int] = {F8E4M3FN: 19, F8E5M2: 19, I4: 21, U4: 21}  # the opset in which each small type appears
+_SINCE: dict[DType, int] = {F8E4M3FN: 19, F8E5M2: 19, F8E4M3FNUZ: 19, F8E5M2FNUZ: 19} | {
+    I4: 21,
+    U4: 21,
+    F4E2M1: 23,
+    F8E8M0: 24,
+    I2: 25,
+    U2: 25,
+}  # the opset in which each small type appears
 
 # Each dtype and those that hold all its values, narrowest first: where casts there and back lose nothing.
 _WIDER: dict[DType, tuple[DType, ...]] = (
     {F8E4M3FN: (F16, F32, F64), F8E5M2: (F16, F32, F64), F16: (F32, F64), BF16: (F32, F64), F32: (F64,)}
     | {I4: (I8, I16, I32, I64, F32), I8: (I16, I32, I64, F32), I16: (I32, I64, F32), I32: (I64, F64)}
     | {U4: (U8, I32, I64, F32), U8: (I16, I32, I64, F32), U16: (I32, I64, F32), U32: (I64, F64)}
+    | {F8E4M3FNUZ: (F16, F32, F64), F8E5M2FNUZ: (F32, F64), F4E2M1: (F16, F32, F64), F8E8M0: (F32, F64)}
+    | {I2: (I8, I16, I32, I64, F32), U2: (U8, I32, I64, F32)}
     | {BOOL: (U8, I32, I64, F32)}
 )
 
@@ -201,8 +227,8 @@ def fill_dim(target: onnx.TensorShapeProto.Dimension, dim: Dim) -> None:
 
 def little_endian(values: Array, dtype: DType) -> Array:
     """Contiguous bytes of an array in the layout of `raw_data`: little-endian, 4-bit elements packed."""
-    if dtype.bits == 4:
-        return pack_nibbles(np.ascontiguousarray(values))
+    if 0 < dtype.bits < 8:
+        return pack_small(np.ascontiguousarray(values))
     flat = np.ascontiguousarray(values).reshape(-1)
     if flat.dtype.byteorder == ">":
         flat = flat.astype(flat.dtype.newbyteorder("<"))

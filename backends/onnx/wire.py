@@ -23,7 +23,7 @@ from dragoman.backends.onnx.emitter import Emission
 from dragoman.backends.onnx.residency import FileMappings
 from dragoman.ir.errors import Malformed
 from dragoman.ir.types import STRING, DType
-from dragoman.ir.weights import Array, Weight, pack_nibbles
+from dragoman.ir.weights import Array, Weight, pack_small
 
 Buffer = bytes | mmap.mmap
 CHUNK = 1 << 24  # bytes handled at once
@@ -91,10 +91,10 @@ def stream(weight: Weight, write: Callable[[memoryview], object], mappings: File
 
 def pieces(values: Array, dtype: DType) -> Iterator[Array]:
     """The raw data of an array as flat arrays of bytes, little-endian, without copying more than one piece."""
-    if dtype.bits == 4:
+    if 0 < dtype.bits < 8:
         flat = values.reshape(-1)
         for start in range(0, flat.size, CHUNK):
-            yield pack_nibbles(flat[start : start + CHUNK])
+            yield pack_small(flat[start : start + CHUNK])
         return
     if values.dtype.byteorder == ">" or (sys.byteorder == "big" and values.dtype.byteorder == "="):
         values = values.astype(values.dtype.newbyteorder("<"))

@@ -93,7 +93,7 @@ class Call:
             return self.ints(name)
         if not self.has(index):
             return None
-        found = self.numbers(index)
+        found = [] if self.type(index).shape == (0,) else self.numbers(index)
         if found is None:
             raise Unsupported(f"{self.op} over axes that are known only when the model runs")
         return found

@@ -48,12 +48,11 @@ def dtype_of_code(code: int) -> DType:
     that the IR does not have.
     """
     name = _NAMES.get(code)
+    if name is None and code in _P.DataType.values() and code:
+        raise Unsupported(f"the element type {_P.DataType.Name(code)} has no counterpart in the IR")
     if name is None:
         raise Malformed(f"{code} is not the number of an ONNX element type")
-    found = DTYPES.get(name)
-    if found is None:
-        raise Unsupported(f"the element type {_P.DataType.Name(code)} has no counterpart in the IR")
-    return found
+    return DTYPES[name]
 
 
 def code_of_dtype(dtype: DType) -> int:

@@ -80,7 +80,7 @@ def fits(array: Any, dtype: DType) -> bool:
 
 def mapped(function: Callable[..., Any], *arrays: Any) -> Any:
     """A function of elements, arrays broadcasting. Raises Undecided where it does."""
-    spread: list[Any] = list(np.broadcast_arrays(*arrays)) if len(arrays) > 1 else [np.asarray(arrays[0], np.object_)]
+    spread: Any = np.broadcast_arrays(*arrays) if len(arrays) > 1 else [np.asarray(arrays[0], np.object_)]
     flat = [function(*row) for row in zip(*(a.reshape(-1).tolist() for a in spread), strict=True)]
     return _filled(flat, spread[0].shape)
 

@@ -22,8 +22,8 @@ from dragoman.ir.weights import (
     FrameworkWeight,
     Weight,
     fingerprint,
-    pack_nibbles,
-    unpack_nibbles,
+    pack_small,
+    unpack_small,
     weight_type,
 )
 
@@ -36,7 +36,7 @@ def values(dtype: DType, shape: tuple[int, ...] = (2, 3, 5)) -> Array:
 
 
 def stored(array: Array, dtype: DType, folder: Path, lead: int = 0) -> FileWeight:
-    raw = pack_nibbles(array) if dtype.bits == 4 else array
+    raw = pack_small(array) if dtype.bits == 4 else array
     path = folder / "weights.bin"
     path.write_bytes(b"\xff" * lead + raw.tobytes())
     return FileWeight(path, lead, dtype, array.shape)
@@ -185,17 +185,17 @@ def test_an_absent_weight_says_how_to_get_it() -> None:
 class TestNibbles:
     @given(st.lists(st.integers(-8, 7), max_size=9))
     def test_signed_ones_survive_packing(self, numbers: list[int]) -> None:
-        packed = pack_nibbles(np.array(numbers, np.int8).astype(I4.numpy))
+        packed = pack_small(np.array(numbers, np.int8).astype(I4.numpy))
         assert packed.size == (len(numbers) + 1) // 2
-        assert unpack_nibbles(packed, len(numbers), I4).astype(int).tolist() == numbers
+        assert unpack_small(packed, len(numbers), I4).astype(int).tolist() == numbers
 
     @given(st.lists(st.integers(0, 15), max_size=9))
     def test_unsigned_ones_survive_packing(self, numbers: list[int]) -> None:
-        packed = pack_nibbles(np.array(numbers, np.uint8).astype(U4.numpy))
-        assert unpack_nibbles(packed, len(numbers), U4).astype(int).tolist() == numbers
+        packed = pack_small(np.array(numbers, np.uint8).astype(U4.numpy))
+        assert unpack_small(packed, len(numbers), U4).astype(int).tolist() == numbers
 
     def test_the_low_nibble_comes_first(self) -> None:
-        assert pack_nibbles(np.array([1, 2, -1], np.int8).astype(I4.numpy)).tolist() == [0x21, 0x0F]
+        assert pack_small(np.array([1, 2, -1], np.int8).astype(I4.numpy)).tolist() == [0x21, 0x0F]
 
 
 class TestFingerprint:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from dragoman.backends.onnx import types
 from dragoman.backends.onnx.emitter import Emitter
 from dragoman.backends.onnx.table import emits, requires
 from dragoman.ir.dims import DimExpr
 from dragoman.ir.graph import Node, Value
 from dragoman.ir.op import normal_axis
+from dragoman.ir.types import I32
 
 
 @emits("dynamic_iota")
@@ -41,3 +43,41 @@ def dynamic_strided_slice(e: Emitter, node: Node, x: Value, starts: Value, stops
     op: Any = node.op
     axes = e.i64([normal_axis(a, x.type.rank) for a in op.axes])
     return e.op("Slice", x, starts, stops, axes, steps)
+
+
+_REDUCTIONS = {
+    "sum": "ReduceSum",
+    "prod": "ReduceProd",
+    "max": "ReduceMax",
+    "min": "ReduceMin",
+    "any": "ReduceMax",
+    "all": "ReduceMin",
+    "mean": "ReduceMean",
+    "l1": "ReduceL1",
+    "l2": "ReduceL2",
+    "sum_square": "ReduceSumSquare",
+    "logsumexp": "ReduceLogSumExp",
+}
+
+
+def _takes_reduce(node: Node, opset: int) -> str | None:
+    op: Any = node.op
+    if opset < 18 and op.kind != "sum":
+        return "axes as a tensor begin at opset 18"
+    x = node.operands[0]
+    assert x is not None
+    dtype = I32 if op.kind in ("any", "all") else x.type.dtype
+    found = types.computing_dtype(_REDUCTIONS[op.kind], opset, dtype)
+    return None if found else f"ONNX opset {opset} has no {_REDUCTIONS[op.kind]} on {dtype}"
+
+
+@emits("dynamic_reduce", where=_takes_reduce)
+def dynamic_reduce(e: Emitter, node: Node, x: Value, axes: Value) -> str:
+    """The reduction with its axes as a tensor."""
+    op: Any = node.op
+    dtype = x.type.dtype
+    name = _REDUCTIONS[op.kind]
+    start = I32 if op.kind in ("any", "all") else dtype
+    computing = types.computing_dtype(name, e.opset, start) or start
+    y = e.op(name, e.cast(x, computing), axes, keepdims=int(op.keepdims))
+    return e.cast_from(y, computing, node.result.type.dtype)

@@ -9,7 +9,7 @@ from dragoman.backends.onnx import types
 from dragoman.backends.onnx.emitter import Emitter
 from dragoman.backends.onnx.table import direct, emits, requires
 from dragoman.ir.graph import Node, Value
-from dragoman.ir.types import BOOL, F8E4M3FN, F8E5M2, F32, I64, U8, U16, U32, U64, DType
+from dragoman.ir.types import BOOL, F8E8M0, F32, I64, U8, U16, U32, U64, DType
 
 _BINARY = (
     {"add": "Add", "sub": "Sub", "mul": "Mul", "power": "Pow", "maximum": "Max", "minimum": "Min"}
@@ -229,6 +229,6 @@ def cast(e: Emitter, node: Node, x: Value) -> str | Value:
     before, after = x.type.dtype, node.result.type.dtype
     if before is after:
         return x
-    if after in (F8E4M3FN, F8E5M2):
+    if after.is_float and after.bits == 8 and after is not F8E8M0:
         return e.op("Cast", x, to=types.code(after), saturate=0)
     return e.op("Cast", x, to=types.code(after))

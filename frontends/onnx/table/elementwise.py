@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ml_dtypes import finfo
+
 from dragoman.frontends.onnx.call import Call
 from dragoman.frontends.onnx.context import Context
 from dragoman.frontends.onnx.dtypes import dtype_of_code
@@ -240,6 +242,10 @@ def converted(c: Context, n: Call, x: Value, dtype: DType) -> Value:
     """A cast as ONNX has it: to float8 saturating, unless told."""
     if x.type.dtype == dtype:
         return x
+    if dtype.is_float and dtype.bits < 16 and n.int("saturate", 1) and x.type.dtype.is_float:
+        largest = float(finfo(dtype.numpy).max)
+        if float(finfo(x.type.dtype.numpy).max) > largest:
+            x = c.b.clip(x, low=-largest, high=largest)
     return c.b.cast(x, dtype=dtype)
 
 

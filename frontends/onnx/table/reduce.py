@@ -18,15 +18,38 @@ Reduction = Callable[..., Value]
 
 def _axes(n: Call, x: Value) -> tuple[int, ...] | None:
     """The axes to reduce; None for none at all."""
-    axes = n.axes(1)
+    whole = not n.given("axes") and n.has(1) and n.type(1).shape == (x.type.rank,)
+    axes = list(range(x.type.rank)) if whole else n.axes(1)
     if axes:
         return normal_axes(axes, x.type.rank)
     return None if n.int("noop_with_empty_axes", 0) else tuple(range(x.type.rank))
 
 
+def _computed_axes(n: Call) -> bool:
+    """Whether the axes are known only when the model runs, and are not all there are."""
+    if n.given("axes") or not n.has(1) or n.numbers(1) is not None:
+        return False
+    return n.type(1).shape not in ((0,), (n.type(0).rank,))
+
+
+def _dynamic(c: Context, n: Call, kind: str, x: Value) -> Value:
+    """A reduction over axes that the model computes."""
+    keepdims = bool(n.int("keepdims", 1))
+    count = n.type(1).shape[0]
+    if not keepdims and not isinstance(count, int):
+        raise Unsupported(f"{n.op} over a number of axes that is known only when the model runs")
+    rank = x.type.rank if keepdims else x.type.rank - int(count)
+    shape = tuple(c.fresh("reduced") for _ in range(rank))
+    return c.b.dynamic_reduce(x, c.cast(n[1], I64), kind=kind, shape=shape, keepdims=keepdims)
+
+
 def _reduces(operator: str, name: str, *, floats: bool = False) -> None:
     def translation(c: Context, n: Call) -> Value:
         x = n[0]
+        if _computed_axes(n):
+            wide = c.cast(x, F64) if floats and not x.type.dtype.is_inexact else x
+            kind = {"reduce_max": "any", "reduce_min": "all"}[name] if x.type.dtype == BOOL else name[7:]
+            return c.cast(_dynamic(c, n, kind, wide), x.type.dtype)
         axes = _axes(n, x)
         if axes is None and operator in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"):
             return x
@@ -62,8 +85,10 @@ def reduce_log_sum(c: Context, n: Call) -> Value:
     """log Σx."""
     x = n[0]
     dtype = x.type.dtype
-    axes = _axes(n, x)
     wide = c.cast(x, F64) if not dtype.is_inexact else x
+    if _computed_axes(n):
+        return c.cast(c.b.log(_dynamic(c, n, "sum", wide)), dtype)
+    axes = _axes(n, x)
     total = c.b.reduce_sum(wide, axes=axes or (), keepdims=bool(n.int("keepdims", 1)))
     return c.cast(c.b.log(total), dtype)
 
@@ -79,12 +104,20 @@ def arg(c: Context, n: Call) -> Value:
 @translates("CumSum", "CumProd")
 def cumulative(c: Context, n: Call) -> Value:
     """Running sums or products along an axis."""
-    axis = n.numbers(1)
-    if axis is None:
-        raise Unsupported(f"{n.op} along an axis that is known only when the model runs")
+    x, axis = n[0], n.numbers(1)
     function = c.b.cumsum if n.op == "CumSum" else c.b.cumprod
-    exclusive, reverse = bool(n.int("exclusive", 0)), bool(n.int("reverse", 0))
-    return function(n[0], axis=axis[0], exclusive=exclusive, reverse=reverse)
+    flags = {"exclusive": bool(n.int("exclusive", 0)), "reverse": bool(n.int("reverse", 0))}
+    if axis is not None:
+        return function(x, axis=axis[0], **flags)
+    if x.type.rank == 1:
+        return function(x, axis=0, **flags)
+    b = c.b
+    wanted = c.reshape(c.cast(n[1], I64), ())
+    wanted = b.where(b.less(wanted, 0), b.add(wanted, x.type.rank), wanted)
+    total = function(x, axis=0, **flags)
+    for other in range(1, x.type.rank):
+        total = b.where(b.equal(wanted, other), function(x, axis=other, **flags), total)
+    return total
 
 
 @translates("TopK")

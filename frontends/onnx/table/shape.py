@@ -113,6 +113,8 @@ def flatten(c: Context, n: Call) -> Value:
 def squeeze(c: Context, n: Call) -> Value:
     """Without axes of extent 1: those named, or all there are."""
     x = n[0]
+    if not n.given("axes") and n.has(1) and n.numbers(1) is None:
+        return _squeezed(c, x, c.cast(n[1], I64))
     axes = n.axes(1)
     shape = x.type.shape
     if axes is None:
@@ -127,9 +129,47 @@ def squeeze(c: Context, n: Call) -> Value:
     return c.b.squeeze(x, axes=tuple(gone)) if gone else x
 
 
+def _squeezed(c: Context, x: Value, axes: Value) -> Value:
+    """Without axes that the model computes."""
+    b, rank = c.b, x.type.rank
+    count = _count(axes, "Squeeze")
+    left = b.nonzero(b.logical_not(_among(c, axes, rank)), size=rank - count)
+    sizes = b.take(c.i64(x.type.shape), c.reshape(left, (rank - count,)), axis=0)
+    shape = tuple(c.fresh("squeezed") for _ in range(rank - count))
+    return b.dynamic_reshape(x, sizes, shape=shape, keep_zeros=True)
+
+
+def _count(axes: Value, operator: str) -> int:
+    count = axes.type.shape[0] if axes.type.rank == 1 else 1
+    if not isinstance(count, int):
+        raise Unsupported(f"{operator} of a number of axes that is known only when the model runs")
+    return count
+
+
+def _among(c: Context, axes: Value, rank: int) -> Value:
+    """bool[rank]: whether each axis is among those computed."""
+    b = c.b
+    normal = b.where(b.less(axes, 0), b.add(axes, rank), axes)
+    hits = b.equal(c.reshape(normal, (1, _count(axes, "axes"))), b.reshape(b.iota(size=rank), shape=(rank, 1)))
+    return b.reduce_any(hits, axes=(1,))
+
+
+def _unsqueezed(c: Context, x: Value, axes: Value) -> Value:
+    """With axes that the model computes."""
+    b, rank = c.b, x.type.rank + _count(axes, "Unsqueeze")
+    new = _among(c, axes, rank)
+    if not x.type.rank:
+        return c.reshape(x, (1,) * rank)
+    at = b.maximum(b.sub(b.cumsum(b.cast(b.logical_not(new), dtype=I64), axis=0), 1), 0)
+    sizes = b.where(new, b.const(1, I64), b.take(c.i64(x.type.shape), at, axis=0))
+    return b.dynamic_reshape(x, sizes, shape=tuple(c.fresh("unsqueezed") for _ in range(rank)), keep_zeros=True)
+
+
 @translates("Unsqueeze")
 def unsqueeze(c: Context, n: Call) -> Value:
     """With axes of extent 1."""
+    if not n.given("axes") and n.has(1) and n.numbers(1) is None:
+        return _unsqueezed(c, n[0], c.cast(n[1], I64))
     axes = n.axes(1)
     if axes is None:
         raise Malformed("Unsqueeze without axes")
@@ -238,6 +278,8 @@ def slice_(c: Context, n: Call) -> Value:
     """x[start:stop:step] along axes."""
     x = n[0]
     count = n.type(1).shape[0]
+    if n.has(3) and n.numbers(3) is None:
+        return _sliced_anywhere(c, n, x)
     axes = n.axes(3) if n.has(3) else (list(range(count)) if isinstance(count, int) else None)
     if axes is None:
         raise Unsupported("a slice of a number of axes that is known only when the model runs")
@@ -252,6 +294,18 @@ def slice_(c: Context, n: Call) -> Value:
     sizes = tuple(c.fresh("sliced") for _ in axes)
     places = (c.cast(n[1], I64), c.cast(n[2], I64), by)
     return c.b.dynamic_strided_slice(x, *places, axes=tuple(normal_axis(a, x.type.rank) for a in axes), sizes=sizes)
+
+
+def _sliced_anywhere(c: Context, n: Call, x: Value) -> Value:
+    """A slice along axes that the model computes: of all axes, whole where they are not among those."""
+    b, rank = c.b, x.type.rank
+    axes = c.cast(n[3], I64)
+    axes = b.where(b.less(axes, 0), b.add(axes, rank), axes)
+    whole = (0, 2**63 - 1, 1)
+    given = [c.cast(n[i], I64) if n.has(i) else c.full(axes.type.shape, 1, I64) for i in (1, 2, 4)]
+    places = [b.scatter_elements(c.full((rank,), w, I64), axes, g, axis=0) for w, g in zip(whole, given, strict=True)]
+    sizes = tuple(c.fresh("sliced") for _ in range(rank))
+    return b.dynamic_strided_slice(x, *places, axes=tuple(range(rank)), sizes=sizes)
 
 
 def sliced(
@@ -352,8 +406,12 @@ def pad_attributes(c: Context, n: Call) -> Value:
 @translates("Pad", since=11)
 def pad(c: Context, n: Call) -> Value:
     """Amounts as an input; negative ones cut off."""
-    x, amounts = n[0], sized(c, n, 1, "pad")
-    axes = n.axes(3) if n.has(3) else list(range(x.type.rank))
+    x = n[0]
+    if n.has(3) and n.numbers(3) is None:
+        amounts, axes = _padding_anywhere(c, n, x), list(range(x.type.rank))
+    else:
+        amounts = sized(c, n, 1, "pad")
+        axes = n.axes(3) if n.has(3) else list(range(x.type.rank))
     assert axes is not None
     value = 0.0
     mode = n.text("mode", "constant")
@@ -363,6 +421,16 @@ def pad(c: Context, n: Call) -> Value:
             return _filled(c, x, axes, amounts, n[2])
         value = float(known.reshape(-1)[0])
     return padded(c, x, axes, amounts, mode, value)
+
+
+def _padding_anywhere(c: Context, n: Call, x: Value) -> list[Dim]:
+    """Amounts for all axes, from those for axes that the model computes."""
+    b, rank = c.b, x.type.rank
+    axes = c.cast(n[3], I64)
+    axes = b.where(b.less(axes, 0), b.add(axes, rank), axes)
+    places = b.concat(axes, b.add(axes, rank), axis=0)
+    vector = b.scatter_elements(c.full((2 * rank,), 0, I64), places, c.cast(n[1], I64), axis=0)
+    return [c.size(c.slice(vector, 0, i, i + 1), "pad") for i in range(2 * rank)]
 
 
 def padded(c: Context, x: Value, axes: Sequence[int], amounts: Sequence[Dim], mode: str, value: float) -> Value:
