@@ -8,7 +8,6 @@ interpreter stands for it and says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +22,7 @@ from dragoman.ir.types import TensorType
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dragoman.frontends.onnx import Imported
-
-
-@dataclass(frozen=True)
-class OnnxSource:
-    """A model read from ONNX: what was imported, and what runs the original."""
-
-    imported: Imported
-    runner: OnnxRunner
+    from dragoman.frontends.imported import Imported, Source
 
 
 class OnnxRunner:
@@ -82,8 +73,9 @@ def read_onnx(
     types: Mapping[str, TensorType],
     dynamic: Mapping[str, Mapping[int, Any]],
     progress: Callable[[str], None],
-) -> OnnxSource:
+) -> Source:
     """Read a path or a ModelProto. Example arguments are optional: by position, or by the names of inputs."""
+    from dragoman.frontends.imported import Source
     from dragoman.frontends.onnx import import_file, import_model
 
     def read() -> Imported:
@@ -93,7 +85,7 @@ def read_onnx(
 
     imported = read()
     examples = _examples(imported.graph, args, kwargs)
-    return OnnxSource(imported, OnnxRunner(model, imported.graph, examples, lambda: read().graph))
+    return Source(imported, OnnxRunner(model, imported.graph, examples, lambda: read().graph))
 
 
 def _examples(graph: Graph, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:

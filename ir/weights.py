@@ -127,8 +127,8 @@ class ArrayWeight:
 class FileWeight:
     """A weight in a range of a file, memory-mapped when asked for and released with the array.
 
-    `offset` is in bytes; elements are little-endian, row-major, small ones packed lowest bits first. Raises Malformed if
-    the file ends before the weight does, and UnsafeInput for what is not a regular file. Which links a path may pass
+    `offset` is in bytes; elements are little-endian, row-major, small ones packed lowest bits first. Raises Malformed
+    if the file ends before the weight does, and UnsafeInput for what is not a regular file. Which links a path may pass
     through is for the reader of the model to decide.
     """
 

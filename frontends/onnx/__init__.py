@@ -7,7 +7,7 @@ translation, all of them at once, and never guesses.
 
 from __future__ import annotations
 
-from dragoman.frontends.onnx.importer import Imported
+from dragoman.frontends.imported import Imported
 from dragoman.frontends.onnx.load import import_file, import_model
 from dragoman.frontends.onnx.registry import translates
 

@@ -29,9 +29,9 @@ _MOST_BYTES = 1 << 20  # of what they read
 class Refined(Exception):
     """A symbol has a smaller range than was taken for granted: the import begins again with that."""
 
-    def __init__(self, name: str, high: int) -> None:
-        super().__init__(f"{name} is at most {high}")
-        self.name, self.high = name, high
+    def __init__(self, name: str, high: int, where: str) -> None:
+        super().__init__(f"{name} is at most {high} at {where}")
+        self.name, self.high, self.where = name, high, where
 
 
 class Context:
@@ -70,7 +70,7 @@ class Context:
         """
         for name, symbol in self.symbols.items():
             if self.scope.parent is None and symbol.dim == dim and symbol.low <= high < symbol.high:
-                raise Refined(name, high)
+                raise Refined(name, high, str(self.b.provenance) or "in the model")
 
     def size(self, count: Value, hint: str) -> Dim:
         """A dim that has the value of an integer scalar which the model computes."""

@@ -4,51 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import onnx
 
+from dragoman.frontends.imported import Imported, Limit
 from dragoman.frontends.onnx import table
 from dragoman.frontends.onnx.context import Context, Refined
 from dragoman.frontends.onnx.dtypes import dtype_of_code
 from dragoman.frontends.onnx.external import ExternalData
 from dragoman.frontends.onnx.interface import InputDims
 from dragoman.frontends.onnx.operands import Operand, Scope, Tensor, Unknown, tensor
-from dragoman.frontends.onnx.refusals import Refusals
 from dragoman.frontends.onnx.structure import FunctionKey, check_size
 from dragoman.frontends.onnx.walker import Walker
+from dragoman.frontends.refusals import Refusals
 from dragoman.ir.errors import Malformed, OverBudget, Unsupported
 from dragoman.ir.graph import Graph, Value
 from dragoman.ir.types import TensorType
 
 _MOST_LIMITS = 64
 NEWEST = onnx.defs.onnx_opset_version()
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A range that the model itself leaves to a symbol: beyond it, every run fails."""
-
-    name: str
-    high: int
-
-    def __str__(self) -> str:
-        return f"{self.name} is at most {self.high}: beyond that the model itself fails"
-
-
-@dataclass(frozen=True)
-class Imported:
-    """A model as a graph. The other fields are those that every frontend has; ONNX has neither states nor
-    assumptions.
-    """
-
-    graph: Graph
-    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
-    limits: tuple[Limit, ...] = ()
-    states: tuple[Any, ...] = ()
-    assumptions: tuple[Any, ...] = ()
 
 
 def translate(
@@ -71,11 +46,11 @@ def translate(
             break
         except Refined as refined:
             dims = dims.again()
-            dims.limits[refined.name] = refined.high
+            dims.limits[refined.name] = (refined.high, refined.where)
             if len(dims.limits) > _MOST_LIMITS:
                 raise OverBudget(f"more than {_MOST_LIMITS} dynamic dimensions have limits within the model") from None
-    limits = tuple(Limit(name, high) for name, high in dims.limits.items())
-    return Imported(graph, {"translate": time.perf_counter() - started}, limits)
+    limits = tuple(Limit(dims.symbols[name], where) for name, (_, where) in dims.limits.items())
+    return Imported(graph, seconds={"translate": time.perf_counter() - started}, limits=limits)
 
 
 class _Reader:
@@ -88,7 +63,7 @@ class _Reader:
         self._opsets = _opsets(model)
         self._functions = _functions(model)
         self._context = Context(Scope(self._graph), ExternalData(folder), dims.symbols)
-        self._refusals = Refusals()
+        self._refusals = Refusals("onnx")
 
     def read(self) -> Graph:
         """Walk the model."""

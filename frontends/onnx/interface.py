@@ -25,7 +25,7 @@ class InputDims:
         self._dynamic = dynamic
         self._renamed: dict[str, str] = {}
         self._texts: set[str] = set()
-        self.limits: dict[str, int] = {}  # found while importing, by name of the symbol
+        self.limits: dict[str, tuple[int, str]] = {}  # found while importing: the highest value, and where
         for type in types.values():
             self.symbols.update(type.symbols())
 
@@ -37,7 +37,7 @@ class InputDims:
 
     def limited(self, symbol: Symbol) -> Symbol:
         """The symbol within the limit that the model sets."""
-        high = self.limits.get(symbol.name, symbol.high)
+        high, _ = self.limits.get(symbol.name, (symbol.high, ""))
         return Symbol(symbol.name, symbol.low, min(symbol.high, high))
 
     def meet(self, texts: Collection[str]) -> None:

@@ -82,7 +82,7 @@ def mapped(function: Callable[..., Any], *arrays: Any) -> Any:
     """A function of elements, arrays broadcasting. Raises Undecided where it does."""
     spread: Any = np.broadcast_arrays(*arrays) if len(arrays) > 1 else [np.asarray(arrays[0], np.object_)]
     flat = [function(*row) for row in zip(*(a.reshape(-1).tolist() for a in spread), strict=True)]
-    return _filled(flat, spread[0].shape)
+    return _filled(flat, np.broadcast_shapes(*(a.shape for a in arrays)))
 
 
 # ---- arithmetic of one element ---------------------------------------------------------------------------

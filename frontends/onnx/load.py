@@ -9,7 +9,8 @@ from pathlib import Path
 
 import onnx
 
-from dragoman.frontends.onnx.importer import Imported, translate
+from dragoman.frontends.imported import Imported
+from dragoman.frontends.onnx.importer import translate
 from dragoman.ir.errors import Malformed, OverBudget, UsageError
 from dragoman.ir.types import TensorType
 

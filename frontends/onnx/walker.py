@@ -13,10 +13,10 @@ from dragoman.frontends.onnx.call import Call
 from dragoman.frontends.onnx.context import Context
 from dragoman.frontends.onnx.operands import Operand, Scope, Tensor, Unknown
 from dragoman.frontends.onnx.origin import origin_of
-from dragoman.frontends.onnx.refusals import Refusals
 from dragoman.frontends.onnx.registry import known_of, refusal_of, translation_of
 from dragoman.frontends.onnx.structure import MOST_NODES, FunctionKey, called, key_of, ordered
 from dragoman.frontends.onnx.tensors import sparse_array, weight_of
+from dragoman.frontends.refusals import Refusals
 from dragoman.ir.errors import Malformed, OverBudget, TypeRuleError, Unsupported
 from dragoman.ir.graph import Value
 from dragoman.ir.provenance import Provenance

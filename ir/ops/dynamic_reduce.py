@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from dragoman.ir.errors import UsageError
 from dragoman.ir.op import REGISTRY, Arithmetic, Array, Op, Sample, Shape, TensorType, operand, require, sample
@@ -36,7 +37,8 @@ class DynamicReduce(Op, name="dynamic_reduce", data_dependent=True):
         return TensorType(self._static(()).infer(x).dtype, self.shape)
 
     def _static(self, axes: tuple[int, ...]) -> Op:
-        return REGISTRY[f"reduce_{self.kind}"](axes=axes, keepdims=self.keepdims)
+        cls: Any = REGISTRY[f"reduce_{self.kind}"]
+        return cls(axes=axes, keepdims=self.keepdims)
 
     def reference(self, m: Arithmetic, x: Array, axes: Array) -> Array:
         """As the reduction over known axes."""

@@ -35,7 +35,7 @@ _STAYING = {  # by the order of their axes, or with several operands that would 
     *("take_along_axis", "gather_nd", "nonzero", "one_hot", "dynamic_slice", "dynamic_update_slice"),
     *("depth_to_space", "space_to_depth", "triangle", "diagonal", "grid_sample", "lstm", "gru", "rnn"),
     *("scatter_elements", "scatter_nd"),
-    *("dynamic_iota", "dynamic_reshape", "dynamic_broadcast", "dynamic_strided_slice"),
+    *("dynamic_iota", "dynamic_reshape", "dynamic_broadcast", "dynamic_strided_slice", "dynamic_reduce"),
 }
 MOVING = [cls for cls in REGISTRY.values() if cls.name not in _STAYING]
 
