@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dragoman.ir.dims import Symbol
 from dragoman.ir.errors import Malformed, TypeRuleError, UnsafeInput, UsageError
-from dragoman.ir.types import BF16, BOOL, DTYPES, F32, I4, I64, STRING, U4, DType, TensorType
+from dragoman.ir.types import BF16, BOOL, DTYPES, F8E8M0, F32, I4, I64, STRING, U4, DType, TensorType
 from dragoman.ir.weights import (
     AbsentWeight,
     Array,
@@ -32,11 +32,12 @@ NUMBERS = [d for d in DTYPES.values() if d is not STRING]
 
 def values(dtype: DType, shape: tuple[int, ...] = (2, 3, 5)) -> Array:
     count = int(np.prod(shape))
-    return (np.arange(count) % 7).astype(np.float32).astype(dtype.numpy).reshape(shape)
+    first = dtype is F8E8M0  # which has no zero
+    return (np.arange(count) % 7 + first).astype(np.float32).astype(dtype.numpy).reshape(shape)
 
 
 def stored(array: Array, dtype: DType, folder: Path, lead: int = 0) -> FileWeight:
-    raw = pack_small(array) if dtype.bits == 4 else array
+    raw = pack_small(array) if 0 < dtype.bits < 8 else array
     path = folder / "weights.bin"
     path.write_bytes(b"\xff" * lead + raw.tobytes())
     return FileWeight(path, lead, dtype, array.shape)
