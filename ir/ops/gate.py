@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from dragoman.ir.dims import same
+from dragoman.ir.guess import Guess, guess, upstream
 from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, normal_axis, require, sample
 from dragoman.ir.ops.activation import Activation
 from dragoman.ir.ops.elementwise import narrowed, widened
@@ -13,7 +15,7 @@ from dragoman.ir.types import same_shape
 
 if TYPE_CHECKING:
     from dragoman.ir.builder import Builder
-    from dragoman.ir.graph import Value
+    from dragoman.ir.graph import Node, Value
 
 
 class Silu(Activation, name="silu", pointwise=True):
@@ -138,6 +140,32 @@ class Glu(Op, name="glu"):
         half = x.type.shape[axis] // 2
         first, second = b.split(x, axis=axis, sizes=(half, half))
         return b.mul(first, b.sigmoid(second))
+
+    def sliced(self, b: Builder, x: Value) -> Value:
+        """The halves by two slices."""
+        axis = normal_axis(self.axis, x.type.rank)
+        half = x.type.shape[axis] // 2
+        first, second = (
+            b.slice(x, axes=(axis,), starts=(start,), stops=(stop,), steps=(1,))
+            for start, stop in ((0, half), (half, x.type.shape[axis]))
+        )
+        return b.mul(first, b.sigmoid(second))
+
+    spellings = (sliced,)
+
+    @classmethod
+    def guesses(cls, root: Node) -> Iterable[Guess]:
+        """What is cut in two right before the product."""
+        wanted = root.results[0].type
+        seen: list[tuple[TensorType, int]] = []
+        for node in upstream(root, 3):
+            x = node.operands[0] if node.op.name in ("split", "slice") else None
+            if x is None or x.type.rank != wanted.rank:
+                continue
+            halved = [a for a, (d, h) in enumerate(zip(x.type.shape, wanted.shape, strict=True)) if not same(d, h)]
+            if len(halved) == 1 and (x.type, halved[0]) not in seen:
+                seen.append((x.type, halved[0]))
+                yield guess(x.type, axis=halved[0])
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

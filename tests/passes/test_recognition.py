@@ -249,6 +249,26 @@ def test_one_hot_and_pixel_shuffle() -> None:
     assert graph.nodes[-1].op.mode == "crd"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("cut", ["split", "slice"])
+def test_a_gated_linear_unit_and_gates_that_are_none(cut: str) -> None:
+    def halves(b: Builder, x: Value) -> list[Value]:
+        if cut == "split":
+            return list(b.split(x, axis=2, sizes=(4, 4)))
+        return [b.slice(x, axes=(2,), starts=(s,), stops=(s + 4,), steps=(1,)) for s in (0, 4)]
+
+    def gated(gate: str, swapped: bool = False) -> list[str]:
+        def model(b: Builder, x: Value) -> Value:
+            first, second = halves(b, x)[::-1] if swapped else halves(b, x)
+            return b.mul(getattr(b, gate)(second), first)
+
+        return _found(model, "f32[n,l,8]")[1]
+
+    assert gated("sigmoid") == ["glu"]
+    assert "glu" not in gated("sigmoid", swapped=True)
+    assert "glu" not in gated("tanh")
+    assert gated("silu")[-2:] == ["silu", "mul"]
+
+
 # ---- what it must leave alone ------------------------------------------------------------------------------
 
 
