@@ -10,15 +10,28 @@ from dragoman.passes.layout import choose_layout
 from dragoman.passes.manager import Context, Pass
 from dragoman.passes.recognition.recogniser import recognise_with, recognisers
 from dragoman.passes.rewrite import RULES, Rule, rules_in
-from dragoman.passes.rules import arithmetic, attention, batch_norm, bias, heads, masks, movement, projections, rows
+from dragoman.passes.rules import (
+    arithmetic,
+    attention,
+    batch_norm,
+    bias,
+    heads,
+    masks,
+    movement,
+    products,
+    projections,
+    rows,
+)
 
 CANONICAL: tuple[Rule, ...] = rules_in(movement, arithmetic)
 MASKS: tuple[Rule, ...] = rules_in(attention)
 POSITIONS: tuple[Rule, ...] = rules_in(masks)
+PRODUCTS: tuple[Rule, ...] = rules_in(products)
 AFFINE: tuple[Rule, ...] = rules_in(bias, batch_norm)
 ROWS: tuple[Rule, ...] = rules_in(rows)
 PROJECTIONS: tuple[Rule, ...] = rules_in(projections)
 HEADS: tuple[Rule, ...] = rules_in(heads)
+_ROUNDS = 4  # of products and moves, each of which may show the other more
 
 
 def all_rules() -> tuple[Rule, ...]:
@@ -29,6 +42,17 @@ def all_rules() -> tuple[Rule, ...]:
 def canonicalise(graph: Graph, context: Context) -> int:
     """One form for what can be written in several: moves merged, arithmetic that does nothing dropped."""
     return context.rewrite(graph, CANONICAL)
+
+
+def contract(graph: Graph, context: Context) -> int:
+    """Products of matrices, however they were written, as one matmul each, with few moves around them."""
+    total = 0
+    for _ in range(_ROUNDS):
+        changes = context.rewrite(graph, PRODUCTS)
+        if not changes:
+            break
+        total += changes + canonicalise(graph, context)
+    return total
 
 
 def recognise(graph: Graph, context: Context) -> int:
@@ -68,6 +92,7 @@ OPTIMISE: tuple[Pass, ...] = (
     deduplicate,
     canonicalise,
     simplify_masks,
+    contract,
     recognise,
     simplify_masks,
     fold_constants,

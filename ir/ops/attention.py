@@ -317,6 +317,8 @@ def _repeat_heads(b: Builder, x: Value, heads: Dim) -> Value:
     groups = floordiv(heads, own)
     if groups == 1:
         return x
+    if own == 1:
+        return b.broadcast_to(x, shape=(*lead, heads, length, depth))
     spread = b.reshape(x, shape=(*lead, own, 1, length, depth))
     spread = b.broadcast_to(spread, shape=(*lead, own, groups, length, depth))
     return b.reshape(spread, shape=(*lead, heads, length, depth))

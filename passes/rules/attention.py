@@ -35,3 +35,37 @@ class JoinMasksOfScaled:
 
     def after(b: Builder, q: Value, k: Value, first: Value, second: Value, *, axis: int, scale: float) -> Value:
         return b.softmax(b.add(b.mul(b.matmul(q, k), scale), b.add(first, second)), axis=axis)
+
+
+@rewrite(samples=[sample(*_OPERANDS, axis=-1, scale=0.25)])
+class JoinMasksAroundScale:
+    """softmax(scale·(q·k + a) + b)  ->  softmax(scale·(q·k) + (scale·a + b))"""
+
+    def before(b: Any, q: Any, k: Any, first: Any, second: Any, *, axis: Any, scale: Any) -> Any:
+        return b.softmax(b.add(b.mul(b.add(b.matmul(q, k), first), scale), second), axis=axis)
+
+    def after(b: Builder, q: Value, k: Value, first: Value, second: Value, *, axis: int, scale: float) -> Value:
+        mask = b.add(b.mul(first, scale), second)
+        return b.softmax(b.add(b.mul(b.matmul(q, k), scale), mask), axis=axis)
+
+
+@rewrite(samples=[sample(*_OPERANDS[:3], axis=-1, scale=0.25)])
+class ScaleProductAndMask:
+    """softmax(scale·(q·k + a))  ->  softmax(scale·(q·k) + scale·a)"""
+
+    def before(b: Any, q: Any, k: Any, mask: Any, *, axis: Any, scale: Any) -> Any:
+        return b.softmax(b.mul(b.add(b.matmul(q, k), mask), scale), axis=axis)
+
+    def after(b: Builder, q: Value, k: Value, mask: Value, *, axis: int, scale: float) -> Value:
+        return b.softmax(b.add(b.mul(b.matmul(q, k), scale), b.mul(mask, scale)), axis=axis)
+
+
+@rewrite(samples=[sample(*_OPERANDS, axis=-1, divisor=4.0)])
+class JoinMasksOfDivided:
+    """softmax((q·k / divisor + a) + b)  ->  softmax(q·k / divisor + (a + b))"""
+
+    def before(b: Any, q: Any, k: Any, first: Any, second: Any, *, axis: Any, divisor: Any) -> Any:
+        return b.softmax(b.add(b.add(b.div(b.matmul(q, k), divisor), first), second), axis=axis)
+
+    def after(b: Builder, q: Value, k: Value, first: Value, second: Value, *, axis: int, divisor: float) -> Value:
+        return b.softmax(b.add(b.div(b.matmul(q, k), divisor), b.add(first, second)), axis=axis)

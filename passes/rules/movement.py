@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from dragoman.ir.builder import Builder, trace
-from dragoman.ir.dims import same
+from dragoman.ir.dims import Dim, same
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.op import sample
-from dragoman.ir.ops.shape import Concat, Transpose
-from dragoman.ir.types import broadcast, parse_type, same_shape
+from dragoman.ir.ops.matmul import Matmul
+from dragoman.ir.ops.shape import Concat, Reshape, Transpose
+from dragoman.ir.types import Shape, broadcast, parse_type, same_shape
 from dragoman.passes.rewrite import Replacement, rewrite, rewrite_node
 
 
@@ -195,6 +196,92 @@ class DropBroadcastOfOperand:
         if len(matched) == 1:
             return "no operand is broadcast needlessly"
         return Replacement(b.apply(node.op, *operands), tuple(matched))
+
+
+def _repeated_head() -> Graph:
+    def repeat(b: Builder, x: Value) -> Value:
+        spread = b.broadcast_to(b.unsqueeze(x, axes=(2,)), shape=(2, 1, 4, 3, 5))
+        return b.reshape(spread, shape=(2, 4, 3, 5))
+
+    return trace(repeat, parse_type("f32[2,1,3,5]"))
+
+
+@rewrite_node(roots=[Reshape], samples=[_repeated_head])
+class DropReshapesAroundBroadcast:
+    """reshape(broadcast_to(reshape(x), s), t)  ->  broadcast_to(x, t)  where the reshapes move extents of 1 only"""
+
+    def apply(b: Builder, node: Node) -> Replacement | str:
+        spread = _producer(node.operands[0], "broadcast_to")
+        inner = None if spread is None else _producer(spread.operands[0], "reshape", "unsqueeze", "squeeze")
+        if spread is None or inner is None:
+            return "nothing is reshaped and broadcast"
+        source = inner.operands[0]
+        assert source is not None
+        shape = node.result.type.shape
+        if len(shape) != source.type.rank:
+            return "the rank changes"
+        around = _stretched(inner.result.type.shape, spread.result.type.shape)
+        if around != _stretched(source.type.shape, shape):
+            return "the reshapes do not only move extents of 1"
+        return Replacement((b.broadcast_to(source, shape=shape),), (node, spread, inner))
+
+
+def _producer(value: Value | None, *names: str) -> Node | None:
+    node = value.producer if value is not None else None
+    return node if node is not None and node.op.name in names else None
+
+
+def _stretched(source: Shape, shape: Shape) -> list[tuple[Dim, bool]]:
+    """The extents that a broadcast gives, those of 1 left out, and whether it stretched them."""
+    lead = (1,) * (len(shape) - len(source))
+    pairs = zip((*lead, *source), shape, strict=True)
+    return [(new, not same(old, new)) for old, new in pairs if not same(new, 1)]
+
+
+@rewrite(samples=[sample("f32[2,1,3]", s=(2, 4, 3), p=(2, 0, 1)), sample("f32[1,3]", s=(2, 3), p=(1, 0))])
+class TransposeBeforeBroadcast:
+    """transpose(broadcast_to(x, s), p)  ->  broadcast_to(transpose(x, p), s∘p)"""
+
+    def before(b: Any, x: Any, *, s: Any, p: Any) -> Any:
+        return b.transpose(b.broadcast_to(x, shape=s), perm=p)
+
+    def after(b: Builder, x: Value, *, s: Any, p: tuple[int, ...]) -> Value:
+        return b.broadcast_to(b.transpose(x, perm=p), shape=tuple(s[i] for i in p))
+
+    def where(x: Value, *, s: Any, p: tuple[int, ...]) -> str | None:
+        return None if x.type.rank == len(s) else f"{x.type} gets new axes"
+
+
+def _stretched_factors() -> Graph:
+    def product(b: Builder, x: Value, y: Value) -> Value:
+        return b.matmul(x, b.broadcast_to(y, shape=(2, 4, 5, 6)))
+
+    return trace(product, parse_type("f32[2,4,3,5]"), parse_type("f32[2,1,5,6]"))
+
+
+@rewrite_node(roots=[Matmul], samples=[_stretched_factors])
+class DropBroadcastOfFactor:
+    """matmul(x, broadcast_to(y))  ->  matmul(x, y)  where the batches of x give the same shape"""
+
+    def apply(b: Builder, node: Node) -> Replacement | str:
+        operands = list(node.operands)
+        matched = [node]
+        for index, value in enumerate(operands):
+            spread = _producer(value, "broadcast_to")
+            source = None if spread is None else spread.operands[0]
+            if value is None or spread is None or source is None or source.type.rank < 2:
+                continue
+            other = operands[1 - index]
+            assert other is not None
+            if not same_shape(source.type.shape[-2:], value.type.shape[-2:]):
+                continue
+            batches = broadcast(source.type.shape[:-2], other.type.shape[:-2])
+            if same_shape(batches, broadcast(value.type.shape[:-2], other.type.shape[:-2])):
+                operands[index] = source
+                matched.append(spread)
+        if len(matched) == 1:
+            return "no factor is broadcast needlessly"
+        return Replacement((b.matmul(*operands),), tuple(dict.fromkeys(matched)))
 
 
 def _transposed_pointwise() -> Graph:

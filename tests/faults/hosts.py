@@ -130,6 +130,12 @@ def spelled_attention(b: Any, s: Scope, x: Value, mask: Value) -> Value:
     return b.matmul(weights, x)
 
 
+@host("f32[batch,4,4]", "f32[batch,4,4]", "f32[batch,1,4]")
+def multiplied(b: Any, s: Scope, x: Value, y: Value, bias: Value) -> Value:
+    product = b.reduce_sum(b.mul(b.unsqueeze(x, axes=(3,)), b.unsqueeze(y, axes=(1,))), axes=(2,))
+    return b.softmax(b.mul(b.add(b.matmul(product, y), bias), 0.5), axis=-1)
+
+
 @host("i64[batch,seq]", "i64[batch,seq]", names=("ids", "attention_mask"))
 def embedded(b: Any, s: Scope, ids: Value, mask: Value) -> Any:
     f32 = parse_type("f32[]").dtype

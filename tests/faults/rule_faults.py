@@ -25,6 +25,10 @@ class RuleFault:
     after: Callable[..., Any]
 
 
+def _multiplied_and_summed(b: Any, x: Any, y: Any, *, first: Any, second: Any, axes: Any) -> Any:
+    return b.reduce_sum(b.mul(b.unsqueeze(x, axes=first), b.unsqueeze(y, axes=second)), axes=axes)
+
+
 RULE_FAULTS = [
     RuleFault(
         "gelu approximated",
@@ -79,6 +83,27 @@ RULE_FAULTS = [
             b.reduce_mean(b.mul(x, x), axes=axes, keepdims=keepdims),
             b.square(b.reduce_mean(x, axes=axes, keepdims=keepdims)),
         ),
+    ),
+    RuleFault(
+        "the factors of a contraction exchanged",
+        hosts.multiplied,
+        "reduce_sum",
+        _multiplied_and_summed,
+        lambda b, x, y, **_: b.matmul(y, x),
+    ),
+    RuleFault(
+        "a contraction over the other axis of a square factor",
+        hosts.multiplied,
+        "reduce_sum",
+        _multiplied_and_summed,
+        lambda b, x, y, **_: b.matmul(b.transpose(x, perm=(0, 2, 1)), y),
+    ),
+    RuleFault(
+        "a bias taken out of a scale that goes over both",
+        hosts.multiplied,
+        "softmax",
+        lambda b, p, bias, *, scale, axis: b.softmax(b.mul(b.add(p, bias), scale), axis=axis),
+        lambda b, p, bias, *, scale, axis: b.softmax(b.add(b.mul(p, scale), bias), axis=axis),
     ),
 ]
 
