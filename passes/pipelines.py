@@ -15,6 +15,7 @@ from dragoman.passes.rules import (
     attention,
     batch_norm,
     bias,
+    cells,
     heads,
     masks,
     movement,
@@ -27,6 +28,7 @@ CANONICAL: tuple[Rule, ...] = rules_in(movement, arithmetic)
 MASKS: tuple[Rule, ...] = rules_in(attention)
 POSITIONS: tuple[Rule, ...] = rules_in(masks)
 PRODUCTS: tuple[Rule, ...] = rules_in(products)
+LOOPS: tuple[Rule, ...] = rules_in(cells)
 AFFINE: tuple[Rule, ...] = rules_in(bias, batch_norm)
 ROWS: tuple[Rule, ...] = rules_in(rows)
 PROJECTIONS: tuple[Rule, ...] = rules_in(projections)
@@ -59,6 +61,11 @@ def recognise(graph: Graph, context: Context) -> int:
     """Composite ops that were spelled out."""
     # A softmax shows what is added to its scores, and that shows the attention around it.
     return recognise_with(graph, context, recognisers(), beside=MASKS)
+
+
+def recognise_loops(graph: Graph, context: Context) -> int:
+    """Recurrent layers that were spelled out as loops over time."""
+    return context.rewrite(graph, LOOPS)
 
 
 def simplify_masks(graph: Graph, context: Context) -> int:
@@ -94,6 +101,7 @@ OPTIMISE: tuple[Pass, ...] = (
     simplify_masks,
     contract,
     recognise,
+    recognise_loops,
     simplify_masks,
     fold_constants,
     deduplicate,

@@ -13,6 +13,7 @@ from tests.faults.emitter_faults import emitted, emitter_trials
 from tests.faults.form_faults import form_trials
 from tests.faults.graph_faults import all_graph_faults
 from tests.faults.importer_faults import L, R, V, importer_trials, verified
+from tests.faults.loop_faults import loop_trials
 from tests.faults.mutants import Outcome, trial
 from tests.faults.recognition_faults import recognition_trials
 from tests.faults.rule_faults import rule_trials
@@ -26,6 +27,7 @@ def _trials() -> Iterator[tuple[str, Trial]]:
     yield from form_trials()
     yield from rule_trials()
     yield from recognition_trials()
+    yield from loop_trials()
     yield from emitter_trials()
     yield from importer_trials()
 
