@@ -11,10 +11,15 @@ from dragoman.ir.graph import Graph
 
 
 def to_model_proto(
-    graph: Graph, *, opset: int | None = None, value_info: bool | None = None, provenance: bool = True
+    graph: Graph,
+    *,
+    opset: int | None = None,
+    value_info: bool | None = None,
+    provenance: bool = True,
+    contrib: bool = False,
 ) -> onnx.ModelProto:
     """The model with its weights inside. Raises OverBudget where protobuf cannot hold it; `save` can."""
-    emission = emit(graph, opset=opset, value_info=value_info, provenance=provenance)
+    emission = emit(graph, opset=opset, value_info=value_info, provenance=provenance, contrib=contrib)
     size = wire.embedded_size(emission)
     if size > wire.LIMIT:
         raise OverBudget(f"the model takes {size:,} bytes, more than a ModelProto holds: save it to a file instead")

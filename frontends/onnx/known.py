@@ -78,9 +78,10 @@ def fits(array: Any, dtype: DType) -> bool:
     return all(low <= v <= high for v in array.flat if isinstance(v, int))
 
 
-def mapped(function: Callable[..., Any], *arrays: Any) -> Any:
+def mapped(function: Callable[..., Any], first: Any, *others: Any) -> Any:
     """A function of elements, arrays broadcasting. Raises Undecided where it does."""
-    spread: Any = np.broadcast_arrays(*arrays) if len(arrays) > 1 else [np.asarray(arrays[0], np.object_)]
+    arrays = (first, *others)
+    spread: Any = np.broadcast_arrays(*arrays) if others else [np.asarray(first, np.object_)]
     flat = [function(*row) for row in zip(*(a.reshape(-1).tolist() for a in spread), strict=True)]
     return _filled(flat, np.broadcast_shapes(*(a.shape for a in arrays)))
 
