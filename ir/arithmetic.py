@@ -229,6 +229,13 @@ FLOAT64 = Arithmetic()
 NATIVE = Native()
 
 
+def numbers(x: Array, what: str) -> Any:
+    """`x` as a NumPy array, for semantics that a library computes. Raises Inexact where it is held in another form."""
+    if not isinstance(x, (np.ndarray, np.generic)):
+        raise Inexact(f"{what} is computed in floating point")
+    return np.asarray(x)
+
+
 def _axes(axes: Axes) -> tuple[int, ...] | int | None:
     return tuple(axes) if isinstance(axes, Sequence) else axes
 

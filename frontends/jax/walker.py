@@ -17,6 +17,7 @@ from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, Literal, Var
 from dragoman.frontends.jax.context import Context, type_of
 from dragoman.frontends.jax.dims import Dims
 from dragoman.frontends.jax.dtypes import from_jax, is_key
+from dragoman.frontends.jax.keys import with_words
 from dragoman.frontends.jax.provenance import is_models_function, provenance_of
 from dragoman.frontends.jax.table.registry import translation_of
 from dragoman.frontends.jax.weights import weight_of
@@ -26,6 +27,9 @@ from dragoman.ir.errors import TypeRuleError, Unsupported
 from dragoman.ir.graph import Graph, Value
 from dragoman.ir.provenance import Provenance, Source
 from dragoman.ir.types import F32, TensorType, same_type
+
+# On scalars they do nothing, and so they do nothing where a program on scalars is applied to all elements.
+_OF_SHAPE = frozenset({"broadcast_in_dim", "reshape", "squeeze"})
 
 
 class InternalError(AssertionError):
@@ -141,7 +145,9 @@ class Walker:
         args = [self._read(v) for v in equation.invars]
         c = self._context
         c.equation, c.types = equation, types
-        result = translation(c, *args, **equation.params)
+        if self._lifted and name in _OF_SHAPE:
+            return [args[0]]
+        result = translation(c, *args, **with_words(equation))
         results = [result] if isinstance(result, Value) else list(result)
         if len(results) != len(types):
             raise InternalError(f"{name} was translated to {len(results)} results, JAX has {len(types)}")

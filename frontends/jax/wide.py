@@ -118,9 +118,56 @@ def _branch(program: Any) -> Callable[..., list[Any]]:
     return lambda *operands: run_wide(program, operands)
 
 
+def _scatter(equation: Any, args: list[Any]) -> list[Any]:
+    p = equation.params
+    function = _SCATTERS[equation.primitive.name.replace("-", "_")]
+    settings = {k: p[k] for k in ("indices_are_sorted", "unique_indices", "mode")}
+    return [function(*args, p["dimension_numbers"], **settings)]
+
+
+_SCATTERS: dict[str, Callable[..., Any]] = {
+    "scatter": lax.scatter,
+    "scatter_add": lax.scatter_add,
+    "scatter_mul": lax.scatter_mul,
+    "scatter_min": lax.scatter_min,
+    "scatter_max": lax.scatter_max,
+}
+
+
+def _combining(program: Any) -> Callable[..., Any]:
+    def combine(*operands: Any) -> Any:
+        flat = jax.tree_util.tree_leaves(operands)
+        results = run_wide(program, flat)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    return combine
+
+
+def _reduce(equation: Any, args: list[Any]) -> list[Any]:
+    p = equation.params
+    half = len(args) // 2
+    operands, initial = tuple(args[:half]), tuple(args[half:])
+    if half == 1:
+        return [lax.reduce(operands[0], initial[0], _combining(p["jaxpr"]), p["dimensions"])]
+    return list(lax.reduce(operands, initial, _combining(p["jaxpr"]), p["dimensions"]))
+
+
+def _reduce_window(equation: Any, args: list[Any]) -> list[Any]:
+    p = equation.params
+    half = len(args) // 2
+    geometry = (p["window_dimensions"], p["window_strides"], p["padding"], p["base_dilation"], p["window_dilation"])
+    operands, initial = tuple(args[:half]), tuple(args[half:])
+    if half == 1:
+        return [lax.reduce_window(operands[0], initial[0], _combining(p["jaxpr"]), *geometry)]
+    return list(lax.reduce_window(operands, initial, _combining(p["jaxpr"]), *geometry))
+
+
 _SPECIAL: dict[str, Callable[[Any, list[Any]], list[Any]]] = {
     "scan": _scan,
     "while": _while,
     "cond": _cond,
+    "reduce": _reduce,
     "reduce_precision": _reduce_precision,
+    "reduce_window": _reduce_window,
+    **dict.fromkeys([*_SCATTERS, *(name.replace("_", "-") for name in _SCATTERS)], _scatter),
 }

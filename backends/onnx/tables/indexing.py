@@ -10,7 +10,7 @@ from dragoman.backends.onnx.emitter import Emitter
 from dragoman.backends.onnx.table import emits, requires
 from dragoman.ir.graph import Node, Value
 from dragoman.ir.op import normal_axis
-from dragoman.ir.types import F32, I32, I64
+from dragoman.ir.types import BF16, F16, F32, I32, I64, DType
 
 
 def _places(e: Emitter, indices: Value, *, narrow: bool = True) -> Value | str:
@@ -48,6 +48,11 @@ def _takes_scatter(op_type: str) -> Any:
     return where
 
 
+def _combining(node: Node, dtype: DType) -> DType:
+    """ONNX Runtime combines halves in no kernel; a sum rounded once is none the worse."""
+    return F32 if _reduction(node) is not None and dtype in (F16, BF16) else dtype
+
+
 def _reduction(node: Node) -> str | None:
     op: Any = node.op
     return None if op.reduction == "none" else op.reduction
@@ -57,14 +62,18 @@ def _reduction(node: Node) -> str | None:
 def scatter_elements(e: Emitter, node: Node, x: Value, indices: Value, updates: Value) -> str:
     """ScatterElements."""
     op: Any = node.op
-    axis = normal_axis(op.axis, x.type.rank)
-    return e.op("ScatterElements", x, _places(e, indices), updates, axis=axis, reduction=_reduction(node))
+    settings = {"axis": normal_axis(op.axis, x.type.rank), "reduction": _reduction(node)}
+    places, computing = _places(e, indices), _combining(node, x.type.dtype)
+    result = e.op("ScatterElements", e.cast(x, computing), places, e.cast(updates, computing), **settings)
+    return e.cast_from(result, computing, x.type.dtype)
 
 
 @emits("scatter_nd", where=_takes_scatter("ScatterND"))
 def scatter_nd(e: Emitter, node: Node, x: Value, indices: Value, updates: Value) -> str:
     """ScatterND."""
-    return e.op("ScatterND", x, _places(e, indices, narrow=False), updates, reduction=_reduction(node))
+    places, computing = _places(e, indices, narrow=False), _combining(node, x.type.dtype)
+    result = e.op("ScatterND", e.cast(x, computing), places, e.cast(updates, computing), reduction=_reduction(node))
+    return e.cast_from(result, computing, x.type.dtype)
 
 
 @emits("nonzero", where=requires("NonZero"))

@@ -12,7 +12,7 @@ from dragoman.frontends.jax.xla.integers import leading_zeros, population_count,
 from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Value
 from dragoman.ir.ops.constant import Constant
-from dragoman.ir.types import BOOL, F32, I64, TensorType
+from dragoman.ir.types import BOOL, C128, F32, F64, I64
 
 
 def _plainly(op: str) -> Callable[..., Value]:
@@ -26,7 +26,6 @@ def _plainly(op: str) -> Callable[..., Value]:
 _SAME = {
     "sub": "sub",
     "atan2": "atan2",
-    "nextafter": "",
     "neg": "neg",
     "floor": "floor",
     "ceil": "ceil",
@@ -59,8 +58,7 @@ _SAME = {
     "is_finite": "isfinite",
 }
 for _primitive, _op in _SAME.items():
-    if _op:
-        translates(_primitive)(_plainly(_op))
+    translates(_primitive)(_plainly(_op))
 
 
 def _of_booleans(numbers: str, booleans: str) -> Callable[..., Value]:
@@ -186,6 +184,10 @@ def sign(c: Context, x: Value) -> Value:
     b, dtype = c.b, x.type.dtype
     if dtype.kind == "uint":
         return b.cast(b.not_equal(x, 0), dtype=dtype)
+    if dtype.is_complex:
+        size = b.abs(x)
+        whole = b.complex(size, b.const(0.0, size.type.dtype))
+        return b.where(b.equal(size, 0.0), b.const(0, dtype), b.div(x, whole))
     return b.sign(x)
 
 
@@ -285,14 +287,12 @@ def convert(c: Context, x: Value, *, new_dtype: Any, **_: Any) -> Value:
     before = x.type.dtype
     if before.is_complex and dtype == BOOL:
         return c.b.not_equal(x, 0)
-    if before.is_float and dtype.is_integer:
-        return _saturated(c, x)
+    if before.is_complex and not dtype.is_complex:
+        x = c.b.real(x)
+    if dtype.is_complex and not before.is_complex:
+        part = F64 if dtype == C128 else F32
+        return c.b.complex(c.cast(x, part), c.b.const(0.0, part))
     return c.cast(x, dtype)
-
-
-def _saturated(c: Context, x: Value) -> Value:
-    """A float as an integer as XLA has it on a processor: what does not fit becomes the nearest that does, NaN zero."""
-    return c.cast(x, c.type.dtype)
 
 
 @translates("reduce_precision")
@@ -308,14 +308,3 @@ def reduce_precision(c: Context, x: Value, *, exponent_bits: int, mantissa_bits:
 
 _FORMATS = {(8, 23): "float32", (5, 10): "float16", (8, 7): "bfloat16", (5, 2): "float8_e5m2", (11, 52): "float64"}
 _BITS_OF = {"f32": (8, 23), "f16": (5, 10), "bf16": (8, 7), "f8e5m2": (5, 2), "f64": (11, 52)}
-
-
-@translates("real")
-def real(c: Context, x: Value, **_: Any) -> Value:
-    """The real part."""
-    return c.b.cast(x, dtype=c.type.dtype)
-
-
-def zeros(c: Context, type: TensorType) -> Value:
-    """Nothing but zeros."""
-    return c.full(0.0 if type.dtype == F32 else 0, type)

@@ -121,18 +121,19 @@ def _scattered(c: Context, x: Value, indices: Value, updates: Value, numbers: An
 def dynamic_slice(c: Context, x: Value, *starts: Value, slice_sizes: Sequence[Any]) -> Value:
     """A block, moved inside where it would stick out."""
     sizes = c.shape(slice_sizes)
-    return c.b.dynamic_slice(x, _stacked(c, starts[: x.type.rank]), sizes=sizes) if sizes else x
+    return c.b.dynamic_slice(x, _stacked(c, starts, len(sizes)), sizes=sizes) if sizes else x
 
 
 @translates("dynamic_update_slice")
 def dynamic_update_slice(c: Context, x: Value, update: Value, *starts: Value) -> Value:
     """x with a block replaced, moved inside where it would stick out."""
-    return c.b.dynamic_update_slice(x, update, _stacked(c, starts)) if starts else update
+    return c.b.dynamic_update_slice(x, update, _stacked(c, starts, x.type.rank)) if starts else update
 
 
-def _stacked(c: Context, starts: Sequence[Value]) -> Value:
-    """Starts as one [rank] of i64. XLA reads an unsigned one that is too large as such."""
+def _stacked(c: Context, starts: Sequence[Value], rank: int) -> Value:
+    """Starts as one [rank] of i64; axes without one, those of words of keys, begin at 0."""
     wide = [c.cast(s, I64) for s in starts]
+    wide += [c.b.const(0, I64)] * (rank - len(wide))
     if not wide:
         raise Unsupported("a block of nothing")
     return c.b.stack(*wide, axis=0)
