@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -113,11 +114,31 @@ def trace(call: Call, dynamic: Dynamic | None) -> tuple[Traced, Spec]:
         named[:] = output_names(result)
         return [*jax.tree_util.tree_leaves(result), *after]
 
-    program = traced(flat, [*held, *kept, *given], bool(spec))
-    return Traced(program, dims, named), spec
+    try:
+        return Traced(traced(flat, [*held, *kept, *given]), dims, named), spec
+    except UsageError as error:
+        if spec and _runs(flat, [*held, *kept, *(_abstract(leaf) for _, leaf in call.arrays)]):
+            raise DimensionPinned(_pinned(error, spec)) from error
+        raise
 
 
-def traced(function: Callable[..., Any], types: Sequence[Any], symbolic: bool = False) -> ClosedJaxpr:
+def _runs(function: Callable[..., Any], types: Sequence[Any]) -> bool:
+    try:
+        traced(function, types)
+    except DragomanError:
+        return False
+    return True
+
+
+def _pinned(error: UsageError, spec: Spec) -> str:
+    dims = ", ".join(f"{n}[{axis}] = {dim}" for n, axes in spec.dims.items() for axis, dim in axes.items())
+    return (
+        f"{error}\nIt runs on the example arguments as they are: a dynamic dimension ({dims}) is in the way. Sizes that"
+        " must be equal take the same name; one with a limit takes a range, such as Symbol('seq', 1, 512)."
+    )
+
+
+def traced(function: Callable[..., Any], types: Sequence[Any]) -> ClosedJaxpr:
     """The program of a function on arguments of these types, failures told with the user's line."""
     try:
         return jax.make_jaxpr(function)(*types)
@@ -130,16 +151,14 @@ def traced(function: Callable[..., Any], types: Sequence[Any], symbolic: bool = 
             "Give the dimension a range that decides it, such as Symbol('seq', 2, 512), or leave it fixed."
         ) from error
     except Exception as error:
-        raise _failure(error, symbolic) from error
+        raise _failure(error) from error
 
 
-def _failure(error: Exception, symbolic: bool) -> DragomanError:
+def _failure(error: Exception) -> DragomanError:
     for kind, hint in _HINTS:
         if isinstance(error, kind):
             return Unsupported(f"the model cannot be traced: {hint}{_at(error)}")
     said = str(error).strip().split("\n")[0][:500] or "(without a message)"
-    if symbolic and "symbolic" in str(error).lower():
-        return DimensionPinned(f"a dynamic dimension is fixed by the model: {said}{_at(error)}")
     return UsageError(f"the model does not run on the example arguments: {type(error).__name__}: {said}{_at(error)}")
 
 
@@ -152,7 +171,7 @@ def _at(error: BaseException) -> str:
 
 
 def _is_ours(path: str) -> bool:
-    return "/frontends/jax/" in path or "/dragoman/" in path
+    return path.startswith(str(Path(__file__).parents[1])) or Path(path).parent.name == "dragoman"
 
 
 def _abstract(leaf: Any, shape: Sequence[Any] | None = None) -> jax.ShapeDtypeStruct:

@@ -105,7 +105,8 @@ class Walker:
     def _read(self, atom: Any) -> Value:
         if not isinstance(atom, Literal):
             return self._frame.values[atom]
-        return self.array(atom.val, from_jax(atom.aval.dtype))
+        aval: Any = atom.aval
+        return self.array(atom.val, from_jax(aval.dtype))
 
     def array(self, array: Any, dtype: Any = None) -> Value:
         """An array of the program: a constant if it is a scalar, else a weight; the same array is one weight."""

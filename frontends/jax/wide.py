@@ -162,9 +162,14 @@ def _reduce_window(equation: Any, args: list[Any]) -> list[Any]:
     return list(lax.reduce_window(operands, initial, _combining(p["jaxpr"]), *geometry))
 
 
+def _cholesky(equation: Any, args: list[Any]) -> list[Any]:
+    return [jnp.tril(equation.primitive.bind(*args, **equation.params))]  # what is above is left over
+
+
 _SPECIAL: dict[str, Callable[[Any, list[Any]], list[Any]]] = {
     "scan": _scan,
     "while": _while,
+    "cholesky": _cholesky,
     "cond": _cond,
     "reduce": _reduce,
     "reduce_precision": _reduce_precision,

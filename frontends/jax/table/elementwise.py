@@ -185,7 +185,7 @@ def sign(c: Context, x: Value) -> Value:
     if dtype.kind == "uint":
         return b.cast(b.not_equal(x, 0), dtype=dtype)
     if dtype.is_complex:
-        size = b.abs(x)
+        size = modulus(c, x)
         whole = b.complex(size, b.const(0.0, size.type.dtype))
         return b.where(b.equal(size, 0.0), b.const(0, dtype), b.div(x, whole))
     return b.sign(x)
@@ -194,7 +194,14 @@ def sign(c: Context, x: Value) -> Value:
 @translates("abs")
 def absolute(c: Context, x: Value) -> Value:
     """|x|, of a complex number too."""
+    if x.type.dtype.is_complex:
+        return modulus(c, x)
     return x if x.type.dtype.kind == "uint" else c.b.abs(x)
+
+
+def modulus(c: Context, z: Value) -> Value:
+    """|z| of a complex number."""
+    return c.b.hypot(c.b.real(z), c.b.imag(z))
 
 
 @translates("round")

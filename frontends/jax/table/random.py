@@ -55,7 +55,7 @@ def random_split(c: Context, keys: Value, *, shape: Sequence[Any]) -> Value:
     """New keys: each the bits for one count."""
     _check_generator(c.equation.invars[0].aval.dtype)
     sizes = c.shape(shape)
-    if jax.config.jax_threefry_partitionable:
+    if _partitionable():
         return c.b.stack(*_counted(c, keys, sizes), axis=-1)
     words = _hashed(c, keys, 2 * product(sizes))
     return c.b.reshape(words, shape=(*keys.type.shape[:-1], *sizes, 2))
@@ -77,7 +77,7 @@ def random_bits(c: Context, keys: Value, *, bit_width: int, shape: Sequence[Any]
     """Words for all places, cut or joined to the width."""
     _check_generator(c.equation.invars[0].aval.dtype)
     b, sizes = c.b, c.shape(shape)
-    if jax.config.jax_threefry_partitionable:
+    if _partitionable():
         high, low = _counted(c, keys, sizes)
         if bit_width == 64:
             return b.bitwise_or(b.shift_left(c.cast(high, U64), 32), c.cast(low, U64))
@@ -100,6 +100,12 @@ def _drawn(c: Context, keys: Value, width: int, sizes: tuple[Dim, ...]) -> Value
         words = c.fit(b.reshape(pieces, shape=(*batch, words.type.shape[last] * (32 // width))))
         words = b.slice(words, axes=(last,), starts=(0,), stops=(size,))
     return b.reshape(words, shape=(*batch, *sizes))
+
+
+def _partitionable() -> bool:
+    """Whether JAX counts places of an array rather than words of a run."""
+    config: Any = jax.config
+    return bool(config.jax_threefry_partitionable)
 
 
 def _check_generator(dtype: Any) -> None:

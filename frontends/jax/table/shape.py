@@ -109,9 +109,22 @@ def iota(c: Context, *_sizes: Value, dimension: int, **_: Any) -> Value:
 
 
 @translates("tile")
-def tile(c: Context, x: Value, *, reps: Sequence[int]) -> Value:
+def tile(c: Context, x: Value, *, reps: Sequence[Any], **_: Any) -> Value:
     """The whole several times along each axis."""
-    return c.b.tile(x, repeats=tuple(reps))
+    return c.b.tile(x, repeats=c.shape(reps))
+
+
+@translates("unstack")
+def unstack(c: Context, x: Value, *, axis: int, **_: Any) -> list[Value]:
+    """The entries along an axis."""
+    count = len(c.types)
+    return [c.b.squeeze(part, axes=(axis,)) for part in c.b.split(x, axis=axis, sizes=(1,) * count)]
+
+
+@translates("stack")
+def stack(c: Context, *xs: Value, axis: int = 0, dimension: int | None = None, **_: Any) -> Value:
+    """Side by side along a new axis."""
+    return c.b.stack(*xs, axis=axis if dimension is None else dimension)
 
 
 @translates("empty", "empty2")

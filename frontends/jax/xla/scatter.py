@@ -37,7 +37,8 @@ def scatter(
     if drop:
         valid = inside(b, starts, places, x.type.shape, sizes)
         index = _elsewhere(b, index, valid, len(partial), first)
-        rows = b.pad(rows, padding=((0, 1), *[(0, 0)] * (rank - 1)))
+        spare = b.broadcast_to(b.const(0, rows.type.dtype), shape=(1, *rows.type.shape[1:]))
+        rows = b.concat(rows, spare, axis=0)
     result = b.scatter_nd(rows, index, given, reduction=reduction)
     if drop:
         result = b.slice(result, axes=(0,), starts=(0,), stops=(first,))
