@@ -24,7 +24,7 @@ class Reach:
 
 
 FRAMEWORKS = frozenset(
-    {"equinox", "flax", "jax", "jaxlib", "keras", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "tensorflow"}
+    {"equinox", "flax", "haiku", "jax", "jaxlib", "keras", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "tensorflow"}
     | {
         "sympy",
         "tf2onnx",
@@ -47,6 +47,7 @@ REACHES: dict[str, Reach] = {
     "dragoman.passes.smt": Reach(("dragoman.passes", "dragoman.ir"), frozenset({"z3"})),
     "dragoman.kernels": Reach(("dragoman.kernels",), frozenset({"torch", "triton"})),
     "dragoman.frontends": Reach(FRONTENDS),
+    "dragoman.frontends.jax": Reach(FRONTENDS, frozenset({"jax", "jaxlib"})),
     "dragoman.frontends.pytorch": Reach(
         FRONTENDS, frozenset({"sympy", "torch"}), frozenset({"torchvision", "transformers"})
     ),
