@@ -248,7 +248,7 @@ def test_torchscript_is_refused_by_name() -> None:
         ((), "it has 0 parts"),
         ((Small(), 1), "should be a tuple or a dict, not of type int"),
         ((Small(), (), 1), "should be a dict, not of type int"),
-        ((Small(), (), {}, 4), "it has 4 parts"),
+        ((Small(), (), {}, None, 5), "it has 5 parts"),
     ],
 )
 def test_an_object_that_is_no_model_is_refused_by_what_it_is(source: object, complaint: str) -> None:
