@@ -45,7 +45,7 @@ def _batched(b: Builder, x: Value, y: Value) -> Value:
 
 @rewrite_node(
     roots=[ReduceSum],
-    samples=[_graph(_spread, "f32[2,3]", "f32[3,4]"), _graph(_batched, "f32[b,3,5]", "f32[b,4,5]")],
+    samples=[_graph(_spread, "f32[2,3]", "f32[3,4]"), _graph(_batched, "f32[2,3,5]", "f32[2,4,5]")],
 )
 class ContractProduct:
     """sum(x · y)  ->  matmul(x, y)  where each factor lacks an axis that the other has"""
@@ -127,7 +127,7 @@ def _one_turned(b: Builder, x: Value, y: Value) -> Value:
 
 @rewrite_node(
     roots=[Transpose],
-    samples=[_graph(_both_turned, "f32[3,2]", "f32[4,3]"), _graph(_one_turned, "f32[b,2,3]", "f32[b,4,3]")],
+    samples=[_graph(_both_turned, "f32[3,2]", "f32[4,3]"), _graph(_one_turned, "f32[2,2,3]", "f32[2,4,3]")],
 )
 class ExchangeFactors:
     """transpose(x · transpose(y))  ->  y · transpose(x)"""
@@ -150,7 +150,7 @@ def _moved_batches(b: Builder, x: Value, y: Value) -> Value:
     return b.matmul(b.transpose(x, perm=(1, 0, 2, 3)), b.transpose(y, perm=(1, 0, 2, 3)))
 
 
-@rewrite_node(roots=[Matmul], samples=[_graph(_moved_batches, "f32[b,2,3,4]", "f32[b,2,4,5]")])
+@rewrite_node(roots=[Matmul], samples=[_graph(_moved_batches, "f32[2,2,3,4]", "f32[2,2,4,5]")])
 class SinkTransposeThroughProduct:
     """transpose(x, p) · transpose(y, p)  ->  transpose(x · y, p)  where p moves batches only"""
 

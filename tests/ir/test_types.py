@@ -54,7 +54,7 @@ class TestElementTypes:
 
     @pytest.mark.parametrize("other", ["M8[s]", np.longdouble, np.dtype([("a", "i4")]), np.void(3)])
     def test_what_the_ir_does_not_have_is_refused(self, other: object) -> None:
-        with pytest.raises(TypeRuleError, match="is not an element type of the IR; those are bool, i4, i8"):
+        with pytest.raises(TypeRuleError, match="is not an element type of the IR; those are bool, i2, i4, i8"):
             dtype_of(other)
 
     def test_what_is_no_dtype_is_refused(self) -> None:
@@ -62,9 +62,11 @@ class TestElementTypes:
             dtype_of("no such thing")
 
     def test_kinds(self) -> None:
-        assert {d.name for d in DTYPES.values() if d.is_float} == {"f8e4m3fn", "f8e5m2", "f16", "bf16", "f32", "f64"}
+        assert {d.name for d in DTYPES.values() if d.is_float} == {
+            *("f4e2m1", "f8e8m0", "f8e4m3fn", "f8e4m3fnuz", "f8e5m2", "f8e5m2fnuz", "f16", "bf16", "f32", "f64")
+        }
         assert {d.name for d in DTYPES.values() if d.is_integer} == {
-            f"{k}{b}" for k in "iu" for b in (4, 8, 16, 32, 64)
+            f"{k}{b}" for k in "iu" for b in (2, 4, 8, 16, 32, 64)
         }
         assert C64.is_inexact
         assert not BOOL.is_integer

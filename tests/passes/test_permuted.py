@@ -36,6 +36,8 @@ _STAYING = {  # by the order of their axes, or with several operands that would 
     *("depth_to_space", "space_to_depth", "triangle", "diagonal", "grid_sample", "lstm", "gru", "rnn"),
     *("scatter_elements", "scatter_nd"),
     *("dynamic_iota", "dynamic_reshape", "dynamic_broadcast", "dynamic_strided_slice", "dynamic_reduce"),
+    *("bits_of_float", "fft", "rfft", "irfft", "threefry2x32", "multi_head_attention"),
+    *("cholesky", "triangular_solve", "lu", "qr", "svd", "eigh"),
 }
 MOVING = [cls for cls in REGISTRY.values() if cls.name not in _STAYING]
 
