@@ -23,7 +23,7 @@ from dragoman.backends.onnx.scope import Scope, call_key
 from dragoman.backends.onnx.table import entry_for, load_tables
 from dragoman.ir.builder import Builder
 from dragoman.ir.collector import calm_collector
-from dragoman.ir.errors import EmitRefused, Occurrence, VerifyError
+from dragoman.ir.errors import EmitRefused, Occurrence, Unsupported, VerifyError
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.provenance import NOWHERE, Provenance
 from dragoman.ir.types import I64, DType, TensorType
@@ -174,11 +174,17 @@ class Emitter:
             emitted = entry.function(self, node, *node.operands)
             self._bind(node, [emitted] if isinstance(emitted, (str, Value)) else emitted, start)
         elif node.op.decompose is not None:
-            self._expand(node)
+            try:
+                self._expand(node)
+            except Unsupported as error:
+                self._refuse(node, str(error))
         else:
-            first, count = self._refused.get((node.op.name, entry), (node, 0))
-            self._refused[node.op.name, entry] = (first, count + 1)
-            self._bind(node, [self.names.value("refused") for _ in node.results], 0)
+            self._refuse(node, entry)
+
+    def _refuse(self, node: Node, reason: str) -> None:
+        first, count = self._refused.get((node.op.name, reason), (node, 0))
+        self._refused[node.op.name, reason] = (first, count + 1)
+        self._bind(node, [self.names.value("refused") for _ in node.results], 0)
 
     def _bind(self, node: Node, emitted: Sequence[str | Value], start: int) -> None:
         if len(emitted) != len(node.results):

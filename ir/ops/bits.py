@@ -75,8 +75,8 @@ class BitsOfFloat(Op, name="bits_of_float", pointwise=True, exact_field=False):
 
     def infer(self, x: TensorType) -> TensorType:
         """The same shape, in the unsigned integers of that width."""
-        require(x.dtype == self.dtype and x.dtype.is_float, f"the bits of {self.dtype}, not of {x.dtype}")
-        return x.with_dtype(WORDS[x.dtype.bits])
+        require(x.dtype.is_float and self.dtype.is_float, f"{x.dtype} rounded to {self.dtype} is no number")
+        return x.with_dtype(WORDS[self.dtype.bits])
 
     def reference(self, m: Arithmetic, x: Array) -> Array:
         """NumPy's view."""

@@ -140,6 +140,7 @@ def _blended(gates: Gates, x: Value, y: Value, flipped: bool) -> tuple[Value, Va
     kept, candidate = (first, second) if flipped else (second, first)
     if kept is not gates.carries[0]:
         raise NoCell(f"{'one minus the' if flipped else 'the'} update gate does not weigh the old state")
+    assert gate is not None
     assert candidate is not None
     return gate, candidate
 

@@ -100,6 +100,8 @@ def without_kernel(graph: Graph, opset: int) -> str:
         return "next to no operator has a kernel for bf16"
     if F64 in dtypes and op in FLOATS_ONLY_IN_F32:
         return "the operator, or one it is made of, has a kernel for f32 only"
+    if F64 in dtypes and op == "float_from_bits":
+        return "it has no Where over u64"
     if opset >= 28 and op in ("quantize", "dequantize"):
         return "it has no kernels of opset 28 for these yet"
     return ""
