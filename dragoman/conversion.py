@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _LEAST_BUDGET, _BUDGET_PER_SECOND = 6.0, 3.0
 _LEAST_MEASURING = 30.0  # seconds that measuring for half precision may take, if verification takes less
 _REFUSALS = 5  # refused rewrites that a report tells of
+_LEAST_CHECK = 9.0  # seconds for proofs of single rewrites: bert-base needs 6 on one core
 _CHECK_SHARE = 0.3  # of the verification budget that proofs of single rewrites may take
 
 
@@ -123,7 +124,7 @@ def convert(
     imported, nodes_imported = clone(model.graph) if verify else None, len(model.graph)
     with stages.stage("optimise"):
         budget = max(_LEAST_BUDGET, _BUDGET_PER_SECOND * stages.total) if budget is None else budget
-        check = max(_LEAST_BUDGET, budget * _CHECK_SHARE) if verify else None
+        check = max(_LEAST_CHECK, budget * _CHECK_SHARE) if verify else None
         model.optimise(target, check=check)
     if precision is not None:
         with stages.stage("reduce precision"):

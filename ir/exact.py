@@ -179,18 +179,24 @@ def small_instances(before: Graph, after: Graph, keep: frozenset[int] = frozense
     """Instances that both graphs accept, small enough to be evaluated: shrunk as far as types allow, then as declared.
 
     What holds of the declared extents alone (a sum divided by 768 is a mean over 768) shows in the second only. Inputs
-    in `keep` are not shrunk.
+    in `keep` are not shrunk. Symbols get 2 to 5, or 1 where that is too large.
     """
-    symbols = _symbols_of((before, after))
-    sizes = {n: small_extent(s, 2 + i % 4) for i, (n, s) in enumerate(sorted(symbols.items()))}
+    symbols = sorted(_symbols_of((before, after)).items())
+    sizes = {n: small_extent(s, 2 + i % 4) for i, (n, s) in enumerate(symbols)}
+    ones = {n: small_extent(s, 1) for n, s in symbols}
+    for chosen in (sizes, ones):
+        found = [i for i in _at(before, after, chosen, keep) if instance_size(before, after, i) <= _MAX_ELEMENTS]
+        if found:
+            yield from found
+            return
+
+
+def _at(before: Graph, after: Graph, sizes: Mapping[str, int], keep: frozenset[int]) -> Iterator[Instance]:
     declared = [v.type.substitute(sizes) for v in before.inputs]
     if not all(t.is_static for t in declared):
         return
     shrunk = _shrunk(before, after, declared, sizes, keep)
-    for types in [declared] if shrunk == declared else [shrunk, declared]:
-        instance = Instance(tuple(types), sizes)
-        if instance_size(before, after, instance) <= _MAX_ELEMENTS:
-            yield instance
+    yield from (Instance(tuple(types), sizes) for types in ([declared] if shrunk == declared else [shrunk, declared]))
 
 
 def _shrunk(

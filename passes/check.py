@@ -88,6 +88,11 @@ class _Region:
     relied_on: tuple[Value, ...] = ()  # weights that proof A holds for the values of, and perhaps no others
     on_run: bool = False  # whether proof B was done on the values of a run anywhere
 
+    def __post_init__(self) -> None:
+        """`is_settled`: B need not be repeated at each place, since A proves it and evaluating it takes long."""
+        proved = self.exact.outcome is Outcome.EQUAL
+        self.is_settled = proved and instance_size(self.before, self.after, self.instance) > _QUICK
+
 
 @dataclass
 class RewriteChecker:
@@ -229,9 +234,9 @@ class RewriteChecker:
             if known is None or (0 in np.shape(known) and 0 not in type.shape):
                 return None
             values.append(_fitted(known, type, role))
+        found = None if region.on_run and region.is_settled else check_local(region.before, region.after, values)
         region.on_run = True
-        found = check_local(region.before, region.after, values)
-        if found.ok and len(made) > 1:
+        if (found is None or found.ok) and len(made) > 1:
             self._learn_inside(region, cut, values, self.reference)
         return found
 
