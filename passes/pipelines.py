@@ -21,10 +21,11 @@ from dragoman.passes.rules import (
     movement,
     products,
     projections,
+    reductions,
     rows,
 )
 
-CANONICAL: tuple[Rule, ...] = rules_in(movement, arithmetic)
+CANONICAL: tuple[Rule, ...] = rules_in(movement, arithmetic, reductions)
 MASKS: tuple[Rule, ...] = rules_in(attention)
 POSITIONS: tuple[Rule, ...] = rules_in(masks)
 PRODUCTS: tuple[Rule, ...] = rules_in(products)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -71,6 +72,7 @@ def _cube(b: Builder, x: Value) -> Value:
 _TANH: dict[str, Callable[[Builder, Value], Value]] = {
     "tanh(β·(x + κ·x^3))": lambda b, x: b.tanh(b.mul(b.add(x, b.mul(b.power(x, 3.0), _KAPPA)), _BETA)),
     "tanh(β·(x + κ·(x·x·x)))": lambda b, x: b.tanh(b.mul(b.add(x, b.mul(_cube(b, x), _KAPPA)), _BETA)),
+    "tanh(β·(x + κ·(x·x²)))": lambda b, x: b.tanh(b.mul(b.add(x, b.mul(b.mul(x, b.square(x)), _KAPPA)), _BETA)),
     "tanh((x·β)·(1 + (κ·x)·x))": lambda b, x: b.tanh(b.mul(b.mul(x, _BETA), b.add(b.mul(b.mul(x, _KAPPA), x), 1.0))),
 }
 _Spelling = Callable[["Gelu", "Builder", "Value"], "Value"]
@@ -82,7 +84,7 @@ def _gelu_spellings() -> tuple[_Spelling, ...]:
     def spelling(outer: Callable[..., Value], erf: Callable[..., Value], tanh: Callable[..., Value]) -> _Spelling:
         return lambda op, b, x: outer(b, x, (erf if op.approximate == "none" else tanh)(b, x))
 
-    inner = list(zip((*_ERF.values(), _ERF["erf(x·√½)"]), _TANH.values(), strict=True))
+    inner = list(zip(itertools.cycle(_ERF.values()), _TANH.values(), strict=False))
     return tuple(spelling(outer, erf, tanh) for outer in _OUTER.values() for erf, tanh in inner)
 
 

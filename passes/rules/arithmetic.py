@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from dragoman.ir.builder import Builder
@@ -55,6 +56,28 @@ class DropDivOne:
 
     def before(b: Any, x: Any) -> Any:
         return b.div(x, 1)
+
+    def after(b: Builder, x: Value) -> Value:
+        return x
+
+
+@rewrite(samples=_NUMBERS[:2], inexact="the field has no infinity")
+class DropMaximumOfLowest:
+    """max(x, -inf)  ->  x"""
+
+    def before(b: Any, x: Any) -> Any:
+        return b.maximum(x, -math.inf)
+
+    def after(b: Builder, x: Value) -> Value:
+        return x
+
+
+@rewrite(samples=_NUMBERS[:2], inexact="the field has no infinity")
+class DropMinimumOfHighest:
+    """min(x, inf)  ->  x"""
+
+    def before(b: Any, x: Any) -> Any:
+        return b.minimum(x, math.inf)
 
     def after(b: Builder, x: Value) -> Value:
         return x
