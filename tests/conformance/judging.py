@@ -29,7 +29,12 @@ from dragoman.ir.noise import noisy_outputs, spread
 Resolve = Callable[[Sequence[Any]], list[Any]]
 # Far below f32, far above the noise of two float64 computations.
 _DOUBLE_NOISE, _DOUBLE_SHARE = 2.0**-40, 2.0**-16
-_NO_KERNEL = ("Could not find an implementation", "NOT_IMPLEMENTED", "ONNX Runtime has no")
+_NO_KERNEL = (
+    "Could not find an implementation",
+    "NOT_IMPLEMENTED",
+    "is not currently registered or supported",
+    "ONNX Runtime has no",
+)
 
 
 @dataclass(frozen=True)
