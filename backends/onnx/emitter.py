@@ -164,7 +164,7 @@ class Emitter:
 
     def node(self, node: Node) -> None:
         """Emit one node: by its entry, by its decomposition, or onto the list of what is refused."""
-        if node.results and all(_is_empty(r.type) for r in node.results):
+        if node.results and all(_is_empty(r.type) for r in node.results) and not node.op.data_dependent:
             self._bind(node, [self._nothing(r.type) for r in node.results], 0)
             return
         entry = entry_for(node, self.opset, self._contrib)

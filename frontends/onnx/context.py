@@ -94,6 +94,10 @@ class Context:
         """`x`, whose shape must turn out to be this one where it is run; else that run fails."""
         return self.b.dynamic_reshape(x, self.i64(x.type.shape), shape=tuple(shape), keep_zeros=True)
 
+    def assume_batch(self, x: Value, batch: Dim) -> Value:
+        """`x`, whose first extent must turn out to be this one."""
+        return x if same(x.type.shape[0], batch) else self.assume(x, (batch, *x.type.shape[1:]))
+
     def broadcast(self, x: Value, shape: Sequence[Dim]) -> Value:
         """`x` broadcast to a shape; nothing where it has it."""
         return x if same_shape(x.type.shape, tuple(shape)) else self.b.broadcast_to(x, shape=tuple(shape))

@@ -15,7 +15,7 @@ from dragoman.frontends.onnx.dtypes import dtype_of_code
 from dragoman.frontends.onnx.external import ExternalData
 from dragoman.frontends.onnx.interface import InputDims
 from dragoman.frontends.onnx.operands import Operand, Scope, Tensor, Unknown, tensor
-from dragoman.frontends.onnx.structure import FunctionKey, check_size
+from dragoman.frontends.onnx.structure import FunctionKey, check_size, require_text
 from dragoman.frontends.onnx.walker import Walker
 from dragoman.frontends.refusals import Refusals
 from dragoman.ir.errors import Malformed, OverBudget, Unsupported
@@ -69,6 +69,8 @@ class _Reader:
         """Walk the model."""
         check_size(self._model, self._functions)
         proto = self._model.graph
+        require_text(proto.name, *(v.name for v in (*proto.input, *proto.output)), *(t.name for t in proto.initializer))
+        require_text(*(d.dim_param for v in proto.input for d in v.type.tensor_type.shape.dim))
         weights = {t.name for t in proto.initializer} | {t.values.name for t in proto.sparse_initializer}
         inputs: dict[str, Operand] = {}
         self._dims.check_names([v.name for v in proto.input if v.name not in weights])

@@ -37,6 +37,20 @@ def called(node: onnx.NodeProto) -> str:
     return f"{operator} {node.name!r}" if node.name else f"{operator} giving {', '.join(map(repr, node.output))}"
 
 
+def _check_text(node: onnx.NodeProto) -> None:
+    """Raise Malformed for a name that is no Unicode, which protobuf gives as bytes."""
+    texts: tuple[object, ...] = (node.op_type, node.domain, node.name, node.overload, *node.input, *node.output)
+    texts = (*texts, *(a.name for a in node.attribute), *(a.ref_attr_name for a in node.attribute))
+    require_text(*texts)
+
+
+def require_text(*texts: object) -> None:
+    """Raise Malformed unless all names of a model are Unicode."""
+    wrong = next((t for t in texts if not isinstance(t, str)), None)
+    if wrong is not None:
+        raise Malformed(f"a name in the model is no Unicode: {ascii(wrong)[:80]}")
+
+
 def all_nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """Nodes and those of graphs within them. Raises Malformed where graphs nest too deep."""
     stack = [(nodes, 0)]
@@ -45,6 +59,7 @@ def all_nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
         if depth > MAX_DEPTH:
             raise Malformed(f"sub-graphs are nested more than {MAX_DEPTH} deep")
         for node in current:
+            _check_text(node)
             yield node
             stack.extend((graph.node, depth + 1) for graph in subgraphs(node))
 

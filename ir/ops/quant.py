@@ -26,13 +26,13 @@ from dragoman.ir.op import (
     sample,
 )
 from dragoman.ir.ops.shape import listed
-from dragoman.ir.types import F8E4M3FN, F8E5M2, F32, I4, I8, I16, I32, U4, U8, U16, DType
+from dragoman.ir.types import F8E4M3FN, F8E5M2, F32, I2, I4, I8, I16, I32, U2, U4, U8, U16, DType
 
 if TYPE_CHECKING:
     from dragoman.ir.builder import Builder
     from dragoman.ir.graph import Value
 
-QUANTISED = (I4, I8, I16, U4, U8, U16, F8E4M3FN, F8E5M2)
+QUANTISED = (I2, I4, I8, I16, U2, U4, U8, U16, F8E4M3FN, F8E5M2)
 
 
 def limits(dtype: DType) -> tuple[int, int]:

@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
     assert "the zero point has dtype u8, not i8" in refusal("quantize", "f32[2]", "f32[]", "u8[]", dtype=I8)
     assert "the zero point has shape [], the scale [3]" in refusal("dequantize", "i8[2,3]", "f32[3]", "i8[]")
     assert "f8e5m2 has no zero point" in refusal("quantize", "f32[2]", "f32[]", "f8e5m2[]", dtype=F8E5M2)
-    assert "dtype=i32 is none of i4, i8" in refusal("quantize", "f32[2]", "f32[]", dtype=I32)
+    assert "dtype=i32 is none of i2, i4, i8" in refusal("quantize", "f32[2]", "f32[]", dtype=I32)
     assert "x has dtype f32, none of" in refusal("dequantize", "f32[2]", "f32[]")
     assert "the scale has dtype i8" in refusal("dequantize", "i8[2]", "i8[]")
     assert "operands have dtypes f32 and f16" in refusal("quantize", "f32[2]", "f16[]", dtype=I8)
@@ -122,7 +122,7 @@ def test_integers_saturate_at_their_limits(dtype: DType) -> None:
 
 def test_the_limits_are_those_of_the_types() -> None:
     assert [limits(d) for d in QUANTISED] == [
-        *((-8, 7), (-128, 127), (-32768, 32767), (0, 15), (0, 255), (0, 65535)),
+        *((-2, 1), (-8, 7), (-128, 127), (-32768, 32767), (0, 3), (0, 15), (0, 255), (0, 65535)),
         *((-448, 448), (-57344, 57344)),
     ]
 

@@ -35,9 +35,17 @@ _STAYING = {  # by the order of their axes, or with several operands that would 
     *("take_along_axis", "gather_nd", "nonzero", "one_hot", "dynamic_slice", "dynamic_update_slice"),
     *("depth_to_space", "space_to_depth", "triangle", "diagonal", "grid_sample", "lstm", "gru", "rnn"),
     *("scatter_elements", "scatter_nd"),
-    *("dynamic_iota", "dynamic_reshape", "dynamic_broadcast", "dynamic_strided_slice", "dynamic_reduce"),
     *("bits_of_float", "fft", "rfft", "irfft", "threefry2x32", "multi_head_attention"),
     *("cholesky", "triangular_solve", "lu", "qr", "svd", "eigh"),
+    *(
+        "dynamic_iota",
+        "dynamic_reshape",
+        "dynamic_broadcast",
+        "dynamic_strided_slice",
+        "dynamic_reduce",
+        "dynamic_resize",
+    ),
+    *("string_concat", "string_split", "regex_full_match", "string_normalize", "count_ngrams", "lookup"),
 }
 MOVING = [cls for cls in REGISTRY.values() if cls.name not in _STAYING]
 

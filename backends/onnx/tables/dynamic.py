@@ -81,3 +81,37 @@ def dynamic_reduce(e: Emitter, node: Node, x: Value, axes: Value) -> str:
     computing = types.computing_dtype(name, e.opset, start) or start
     y = e.op(name, e.cast(x, computing), axes, keepdims=int(op.keepdims))
     return e.cast_from(y, computing, node.result.type.dtype)
+
+
+def _takes_resize(node: Node, opset: int) -> str | None:
+    op: Any = node.op
+    x = node.operands[0]
+    assert x is not None
+    if opset < 18 and (op.antialias or op.policy != "stretch"):
+        return "Resize has antialias and one factor for all axes from opset 18 on"
+    if opset < 19 and op.coordinates == "half_pixel_symmetric":
+        return "Resize has half_pixel_symmetric from opset 19 on"
+    if opset < 18 and op.axes != tuple(range(x.type.rank)):
+        return "Resize of some of the axes begins at opset 18"
+    return requires("Resize", 1)(node, opset)
+
+
+@emits("dynamic_resize", where=_takes_resize)
+def dynamic_resize(e: Emitter, node: Node, x: Value, scales: Value | None = None, sizes: Value | None = None) -> str:
+    """Resize by what the operands hold."""
+    op: Any = node.op
+    return e.op(
+        "Resize",
+        x,
+        None,
+        scales,
+        sizes,
+        axes=list(op.axes) if op.axes != tuple(range(x.type.rank)) else None,
+        keep_aspect_ratio_policy=op.policy if op.policy != "stretch" else None,
+        mode=op.mode,
+        coordinate_transformation_mode=op.coordinates,
+        nearest_mode=op.rounding if op.mode == "nearest" else None,
+        cubic_coeff_a=float(op.cubic_a) if op.mode == "cubic" else None,
+        exclude_outside=int(op.exclude_outside) or None,
+        antialias=int(op.antialias) or None,
+    )

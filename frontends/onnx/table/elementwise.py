@@ -11,9 +11,9 @@ from dragoman.frontends.onnx.context import Context
 from dragoman.frontends.onnx.dtypes import dtype_of_code
 from dragoman.frontends.onnx.registry import translates
 from dragoman.frontends.onnx.table.shape import broadcast_dims
-from dragoman.ir.errors import Malformed, TypeRuleError
+from dragoman.ir.errors import Malformed, TypeRuleError, Unsupported
 from dragoman.ir.graph import Value
-from dragoman.ir.types import BOOL, F32, F64, DType, broadcast
+from dragoman.ir.types import BOOL, F8E8M0, F32, F64, DType, broadcast
 
 _UNARY = {
     "Neg": "neg",
@@ -242,6 +242,8 @@ def converted(c: Context, n: Call, x: Value, dtype: DType) -> Value:
     """A cast as ONNX has it: to float8 saturating, unless told."""
     if x.type.dtype == dtype:
         return x
+    if dtype is F8E8M0:
+        raise Unsupported("a cast to f8e8m0, whose rounding the IR does not have")
     if dtype.is_float and dtype.bits < 16 and n.int("saturate", 1) and x.type.dtype.is_float:
         largest = float(finfo(dtype.numpy).max)
         if float(finfo(x.type.dtype.numpy).max) > largest:
@@ -334,8 +336,6 @@ def shrink(c: Context, n: Call) -> Value:
 @translates("Dropout")
 def dropout(c: Context, n: Call) -> list[Value]:
     """Nothing, when it is not training; dropping at random has no place in a converted model."""
-    from dragoman.ir.errors import Unsupported
-
     x = n[0]
     if n.has(2):
         training = n.known(2)

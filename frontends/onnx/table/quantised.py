@@ -6,10 +6,11 @@ from dragoman.frontends.onnx.call import Call
 from dragoman.frontends.onnx.context import Context
 from dragoman.frontends.onnx.dtypes import dtype_of_code
 from dragoman.frontends.onnx.registry import translates
+from dragoman.frontends.onnx.table.elementwise import converted
 from dragoman.frontends.onnx.table.windows import Window, convolved
-from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Value
 from dragoman.ir.op import normal_axis
+from dragoman.ir.ops.quant import QUANTISED
 from dragoman.ir.types import F32, U8, DType
 
 
@@ -45,14 +46,25 @@ def quantized(
 ) -> Value:
     """The IR's quantize; for float8 a zero point is added before rounding, and it is zero."""
     if dtype.is_float:
-        if zero is not None and not _is_zero(c, n, zero):
-            raise Unsupported(f"a zero point of {dtype} other than 0")
-        zero = None
-        if not n.int("saturate", 1):
-            raise Unsupported("quantisation to float8 that does not saturate")
+        if (zero is None or _is_zero(c, n, zero)) and n.int("saturate", 1) and dtype in QUANTISED:
+            return c.b.quantize(x, scale, None, axis=axis, block=block, dtype=dtype)
+        level = c.b.div(x, _spread(c, scale, x, axis, block))
+        if zero is not None:
+            level = c.b.add(level, _spread(c, c.cast(zero, level.type.dtype), x, axis, block))
+        return converted(c, n, level, dtype)
     if zero is not None and zero.type.shape != scale.type.shape:
         zero = c.broadcast(zero, scale.type.shape)
     return c.b.quantize(x, scale, zero, axis=axis, block=block, dtype=dtype)
+
+
+def _spread(c: Context, scale: Value, x: Value, axis: int, block: int) -> Value:
+    """A scale or zero point in a shape that broadcasts with x."""
+    if not scale.type.rank:
+        return scale
+    if block:
+        wide = c.b.repeat_interleave(scale, repeats=block, axis=axis)
+        return c.slice(wide, axis, 0, x.type.shape[axis])
+    return c.reshape(scale, tuple(d if a == axis else 1 for a, d in enumerate(x.type.shape)))
 
 
 def _is_zero(c: Context, n: Call, zero: Value) -> bool:
@@ -70,8 +82,12 @@ def dequantize(c: Context, n: Call) -> Value:
     if not block and not (scale.type.rank == 1 and x.type.rank == 1):
         scale, zero = _scalar(c, scale) or scale, _scalar(c, zero)
     if x.type.dtype.is_float:
-        if zero is not None and not _is_zero(c, n, zero):
-            raise Unsupported(f"a zero point of {x.type.dtype} other than 0")
+        if (zero is not None and not _is_zero(c, n, zero)) or x.type.dtype not in QUANTISED:
+            axis = _axis(n, x, scale)
+            wide = c.cast(x, scale.type.dtype)
+            if zero is not None:
+                wide = c.b.sub(wide, _spread(c, c.cast(zero, wide.type.dtype), x, axis, block))
+            return c.b.mul(wide, _spread(c, scale, x, axis, block))
         zero = None
     if zero is not None and zero.type.shape != scale.type.shape:
         zero = c.broadcast(zero, scale.type.shape)

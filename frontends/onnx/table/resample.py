@@ -16,6 +16,7 @@ from dragoman.ir.dims import Dim, floordiv, is_one, same
 from dragoman.ir.errors import Malformed, Unsupported
 from dragoman.ir.graph import Value
 from dragoman.ir.op import normal_axis
+from dragoman.ir.types import I64
 
 _T = TypeVar("_T")
 _LARGEST_DENOMINATOR = 1 << 20
@@ -24,6 +25,8 @@ _LARGEST_DENOMINATOR = 1 << 20
 @translates("Upsample")
 def upsample(c: Context, n: Call) -> Value:
     """Resize by factors from the corner of the grid."""
+    if not n.given("scales") and _computed(n, 1):
+        return _dynamic(c, n, n[0], n[1], None, "asymmetric", "floor")
     scales = n.floats("scales") if n.given("scales") else _scales(n, 1)
     return _resized(c, n[0], _sizes(n[0], scales), scales, n.text("mode", "nearest"), "asymmetric", "floor")
 
@@ -31,8 +34,38 @@ def upsample(c: Context, n: Call) -> Value:
 @translates("Resize", since=10)
 def resize_10(c: Context, n: Call) -> Value:
     """The first version, like Upsample."""
+    if _computed(n, 1):
+        return _dynamic(c, n, n[0], n[1], None, "asymmetric", "floor")
     scales = _scales(n, 1)
     return _resized(c, n[0], _sizes(n[0], scales), scales, n.text("mode", "nearest"), "asymmetric", "floor")
+
+
+def _computed(n: Call, index: int) -> bool:
+    return n.known(index) is None
+
+
+def _dynamic(
+    c: Context, n: Call, x: Value, scales: Value | None, sizes: Value | None, coordinates: str, rounding: str
+) -> Value:
+    """By factors or to sizes that the model computes."""
+    rank = x.type.rank
+    axes = tuple(normal_axis(a, rank) for a in n.ints("axes", list(range(rank))))
+    fresh = [c.fresh("resized") if a in axes else d for a, d in enumerate(x.type.shape)]
+    mode = n.text("mode", "nearest")
+    return c.b.dynamic_resize(
+        x,
+        scales,
+        c.cast(sizes, I64) if sizes is not None else None,
+        shape=tuple(fresh),
+        axes=axes,
+        policy=n.text("keep_aspect_ratio_policy", "stretch") if sizes is not None else "stretch",
+        mode={"bilinear": "linear", "trilinear": "linear"}.get(mode, mode),
+        coordinates=coordinates,
+        rounding=rounding,
+        antialias=bool(n.int("antialias", 0)),
+        cubic_a=n.float("cubic_coeff_a", -0.75),
+        exclude_outside=bool(n.int("exclude_outside", 0)),
+    )
 
 
 @translates("Resize", since=11)
@@ -42,7 +75,14 @@ def resize(c: Context, n: Call) -> Value:
     rank = x.type.rank
     axes = [normal_axis(a, rank) for a in n.ints("axes", list(range(rank)))]
     scales: list[float] | None = None
-    if n.has(3) and n.type(3).shape != (0,):
+    coordinates = n.text("coordinate_transformation_mode", "half_pixel")
+    if coordinates == "tf_crop_and_resize":
+        raise Unsupported("Resize of a part of the input (tf_crop_and_resize)")
+    by_size = n.has(3) and n.type(3).shape != (0,)
+    if n.dims(3) is None if by_size else _computed(n, 2):
+        given = (None, n[3]) if by_size else (n[2], None)
+        return _dynamic(c, n, x, *given, coordinates, n.text("nearest_mode", "round_prefer_floor"))
+    if by_size:
         sizes = _kept_ratio(n, x, axes, sized(c, n, 3, "resized"))
         scales = sizes[1]
         full_sizes = _spread(axes, sizes[0], x.type.shape)
@@ -52,9 +92,6 @@ def resize(c: Context, n: Call) -> Value:
         full_sizes = _sizes(x, scales)
     if scales is not None and len(scales) != rank:
         scales = _spread(axes, scales, [1.0] * rank)
-    coordinates = n.text("coordinate_transformation_mode", "half_pixel")
-    if coordinates == "tf_crop_and_resize":
-        raise Unsupported("Resize of a part of the input (tf_crop_and_resize)")
     return _resized(
         c,
         x,
@@ -187,3 +224,30 @@ def grid_sample(c: Context, n: Call) -> Value:
     return c.b.grid_sample(
         x, c.cast(grid, x.type.dtype), mode=mode, padding=padding, align_corners=bool(n.int("align_corners", 0))
     )
+
+
+@translates("AffineGrid")
+def affine_grid(c: Context, n: Call) -> Value:
+    """Places from −1 to 1 along each axis, moved by a matrix for each sample."""
+    b, theta = c.b, n[0]
+    dims = sized(c, n, 1, "grid")
+    batch, spatial = dims[0], dims[2:]
+    count, corners, dtype = len(spatial), bool(n.int("align_corners", 0)), theta.type.dtype
+    places: list[Value] = []
+    for axis, extent in enumerate(spatial):
+        at = b.iota(size=extent, dtype=dtype)
+        size = b.extent(extent, dtype)
+        if corners:
+            line = b.sub(b.div(b.mul(at, 2.0), b.maximum(b.sub(size, 1.0), 1.0)), 1.0)
+        else:
+            line = b.sub(b.div(b.add(b.mul(at, 2.0), 1.0), size), 1.0)
+        shaped = c.reshape(line, tuple(extent if a == axis else 1 for a in range(count)))
+        places.append(c.reshape(c.broadcast(shaped, tuple(spatial)), (*spatial, 1)))
+    ones = c.full((*spatial, 1), 1.0, dtype)
+    grid = b.concat(*reversed(places), ones, axis=count)  # x first, as the matrix has it
+    total: Dim = 1
+    for extent in spatial:
+        total = total * extent
+    flat = c.broadcast(c.reshape(grid, (1, total, count + 1)), (batch, total, count + 1))
+    moved = b.matmul(flat, b.transpose(c.assume_batch(theta, batch), perm=(0, 2, 1)))
+    return c.reshape(moved, (batch, *spatial, count))
