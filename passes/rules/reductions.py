@@ -28,7 +28,7 @@ def _graph(function: Callable[[Builder, Value], Value], type: str) -> Callable[[
     return lambda: trace(function, parse_type(type))
 
 
-@rewrite_node(roots=[Reshape, Unsqueeze], samples=[_graph(_mean, "f32[2,3,4]"), _graph(_largest, "f32[2,b,4]")])
+@rewrite_node(roots=[Reshape, Unsqueeze], samples=[_graph(_mean, "f32[2,3,4]"), _graph(_largest, "f32[2,3,4]")])
 class KeepReducedAxes:
     """reshape(reduce(x), with ones at the reduced axes)  ->  reduce(x, keepdims)"""
 

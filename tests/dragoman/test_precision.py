@@ -74,7 +74,8 @@ def test_the_report_and_the_certificate_name_what_stays_in_f32_and_why(tmp_path:
     assert report.verdict is Verdict.VERIFIED
     assert isinstance(report.precision, Precision)
     kept = {k.node.partition("(")[0]: k for k in report.precision.kept}
-    assert {"reduce_sum", "sqrt"} <= set(kept)
+    assert "sqrt" in kept
+    assert any(name.startswith("reduce_") for name in kept)  # the sum of the squares, by whatever name
     assert "leaves the range of f16" in kept["sqrt"].reason
     assert "test_precision.py:" in kept["sqrt"].line
     page = str(report)
