@@ -148,7 +148,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     """None of its own."""
 
 
-SUITE = Suite(Path(__file__), "onnx_backend", DENOMINATOR, lambda _: list(_cases()), _run, report, _options, ours)
+SUITE = Suite(Path(__file__), "onnx_backend", DENOMINATOR, lambda _: list(_cases()), _run, report, _options, ours=ours)
 
 if __name__ == "__main__":
     sys.exit(main(SUITE))
