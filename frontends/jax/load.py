@@ -89,7 +89,11 @@ def translate(call: Call, traced: Traced, names: Mapping[int, str], title: str) 
         value = graph.add_input(type_of(variable.aval, job.dims), name)
         states.append(State(value.name, f"{value.name}.next", weight_of(leaf)))
         args.append(value)
-    outputs = walker.run(jaxpr, traced.program.consts, [*args, *given])
+    try:
+        outputs = walker.run(jaxpr, traced.program.consts, [*args, *given])
+    except Exception:  # what stands for a result without translation may not fit: the refusals tell why
+        job.refusals.raise_if_any()
+        raise
     job.refusals.raise_if_any()
     count = len(traced.outputs)
     after = {name: value for (name, _), value in zip(call.states, outputs[count:], strict=True)}

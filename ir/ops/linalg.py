@@ -6,6 +6,7 @@ extent is a small number.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def _each(function: Callable[..., Any], x: Array, results: int) -> tuple[Array, 
     """A function of one matrix applied to all, its results stacked."""
     x = numbers(x, "a factorisation")
     batch = x.shape[:-2]
-    flat = x.reshape(-1, *x.shape[-2:])
+    flat = x.reshape(math.prod(batch), *x.shape[-2:])
     found = [function(a) for a in flat] or [function(np.zeros(x.shape[-2:], x.dtype))]
     stacked = [np.stack([np.asarray(f[i]) for f in found]) for i in range(results)]
     return tuple(
