@@ -46,9 +46,10 @@ zoo: $(RUN) ## carry every model of the zoo to ONNX and verify it there (half an
 bench: $(RUN) ## conversion time and memory beside torch.onnx (BENCH_ARGS="...")
 	@$(VENV)/bin/python benchmarks/convert.py $(BENCH_ARGS)
 
-conformance: $(RUN) ## PyTorch's operator suite and ONNX's own, whole, through import, ONNX and ONNX Runtime
+conformance: $(RUN) ## PyTorch's operator suite, ONNX's own and JAX's harnesses, whole, through import, ONNX and ONNX Runtime
 	@$(VENV)/bin/python tests/conformance/op_db.py --report docs/conformance.md $(CONFORMANCE_ARGS)
 	@$(VENV)/bin/python tests/conformance/onnx_backend.py --report docs/conformance.md $(CONFORMANCE_ARGS)
+	@$(VENV)/bin/python tests/conformance/jax_harnesses.py --report docs/conformance.md $(CONFORMANCE_ARGS)
 
 firings: $(RUN) ## every firing of every rule on the zoo and op_db, proved; writes docs/conformance.md (FIRINGS_ARGS="...")
 	@$(VENV)/bin/python tests/conformance/firings.py --report docs/conformance.md $(FIRINGS_ARGS)
