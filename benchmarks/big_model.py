@@ -21,6 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from command_line import add_outputs, finish
 from fresh_process import Result, run_fresh
 from tables import Demand, Page, Table, mib
 
@@ -83,8 +84,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--ways", type=_ways, default=list(WAYS), help=f"with commas: {', '.join(WAYS)}")
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds for one conversion")
     parser.add_argument("--folder", default=None, help="where the files are written, not in memory; removed afterwards")
-    parser.add_argument("--json", type=Path, help="write every sample there")
-    parser.add_argument("--markdown", type=Path, help="write the page there")
+    add_outputs(parser)
     return parser.parse_args()
 
 
@@ -99,9 +99,7 @@ def _ways(text: str) -> list[str]:
 def main() -> int:
     """Measure and print; 1 if a demand is not met."""
     options = parse_options()
-    done = page(measure(options), options.gib)
-    done.write(options.json, options.markdown)
-    return int(done.failed())
+    return finish(page(measure(options), options.gib), options)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import convert_results as results
+from command_line import add_outputs, finish, names
 from convert_results import EXPORT, FORMS, OURS, PEER
 from fresh_process import Request, Result, run_fresh
 from tables import Page
@@ -140,8 +140,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the order of measurement")
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds for one conversion")
     parser.add_argument("--folder", default=None, help="where the models are written; removed afterwards")
-    parser.add_argument("--json", type=Path, help="write every sample there")
-    parser.add_argument("--markdown", type=Path, help="write the page there")
+    add_outputs(parser)
     options = parser.parse_args()
     if options.models == ("all",):
         from subjects import entries
@@ -153,17 +152,10 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
-def names(text: str) -> tuple[str, ...]:
-    """A list with commas."""
-    return tuple(part for part in text.split(",") if part)
-
-
 def main() -> int:
     """Measure and print; 1 if a demand is not met."""
     options = parse_options()
-    done = page(options)
-    done.write(options.json, options.markdown)
-    return int(done.failed())
+    return finish(page(options), options)
 
 
 if __name__ == "__main__":

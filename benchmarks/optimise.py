@@ -22,8 +22,8 @@ import itertools
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
+from command_line import add_outputs, finish, names
 from fresh_process import Result, run_fresh
 from tables import Demand, Page, Table
 
@@ -174,19 +174,13 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--proof-seconds", type=float, default=600.0, help="the proofs of one model end after so many")
     parser.add_argument("--seed", type=int, default=0, help="of the generated graphs")
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds for one measurement")
-    parser.add_argument("--json", type=Path, help="write every sample there")
-    parser.add_argument("--markdown", type=Path, help="write the page there")
+    add_outputs(parser)
     options = parser.parse_args()
     if options.models == ("all",):
         from subjects import entries
 
         options.models = tuple(sorted(entries(), key=lambda name: name != FIRST_MODEL))
     return options
-
-
-def names(text: str) -> tuple[str, ...]:
-    """A list with commas."""
-    return tuple(part for part in text.split(",") if part)
 
 
 def sizes(text: str) -> list[int]:
@@ -197,9 +191,7 @@ def sizes(text: str) -> list[int]:
 def main() -> int:
     """Measure and print; 1 if a demand is not met."""
     options = parse_options()
-    done = page(options)
-    done.write(options.json, options.markdown)
-    return int(done.failed())
+    return finish(page(options), options)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ort_cpu_results as results
+from command_line import add_outputs, finish, names
 from fresh_process import Request, Result, run_fresh
 from ort_cpu_export import TOOLS
 from subjects import entries
@@ -89,7 +90,6 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").split("\n\n", maxsplit=1)[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    names = lambda text: tuple(part for part in text.split(",") if part)  # noqa: E731
     parser.add_argument("--models", type=names, default=(), help="names of the zoo, with commas; all if not given")
     parser.add_argument("--tools", type=names, default=TOOLS, help="which exports to make")
     parser.add_argument("--seconds", type=float, default=15.0, help="of rounds for each model")
@@ -97,8 +97,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--no-openvino", action="store_true", help="leave the yardstick out")
     parser.add_argument("--timeout", type=float, default=1200.0, help="seconds for one export or one model's rounds")
     parser.add_argument("--files", type=Path, help="keep the exports there, and use those that are there")
-    parser.add_argument("--json", type=Path, help="write every sample there")
-    parser.add_argument("--markdown", type=Path, help="write the page there")
+    add_outputs(parser)
     options = parser.parse_args()
     options.models = options.models or tuple(entries())
     return options
@@ -107,9 +106,7 @@ def parse_options() -> argparse.Namespace:
 def main() -> int:
     """Measure and print; 1 if a demand is not met."""
     options = parse_options()
-    done = page(options)
-    done.write(options.json, options.markdown)
-    return int(done.failed())
+    return finish(page(options), options)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
+from command_line import add_outputs, finish
 from tables import Demand, Page, Table
 
 from dragoman.backends.onnx import to_model_proto
@@ -203,12 +203,9 @@ def main() -> int:
     """Measure and print; 1 if two forms differ."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="for each pair")
-    parser.add_argument("--json", type=Path, help="write every sample there")
-    parser.add_argument("--markdown", type=Path, help="write the page there")
+    add_outputs(parser)
     options = parser.parse_args()
-    done = page(options.seconds)
-    done.write(options.json, options.markdown)
-    return int(done.failed())
+    return finish(page(options.seconds), options)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from pathlib import Path
 
+from command_line import add_outputs, finish
 from fresh_process import Result, run_fresh
 from tables import Demand, Page, Table, mib
 
@@ -134,8 +134,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the graph")
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds for one size")
     parser.add_argument("--folder", default=None, help="where the models are written; removed afterwards")
-    parser.add_argument("--json", type=Path, help="write every sample there")
-    parser.add_argument("--markdown", type=Path, help="write the page there")
+    add_outputs(parser)
     return parser.parse_args()
 
 
@@ -155,8 +154,7 @@ def main() -> int:
     else:
         page.tables = [stage_table(samples, options.nodes), size_table(samples, options.nodes)]
         page.demands = demands(samples, options.nodes)
-    page.write(options.json, options.markdown)
-    return int(page.failed())
+    return finish(page, options)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,14 @@ def test_a_transformer_block_is_proven_on_each_target(name: str, target: str, tm
     onnx.checker.check_model(model)
 
 
+@pytest.mark.parametrize(("length", "whole"), [(6, False), (300, True)])
+def test_an_operator_is_used_from_the_size_on_at_which_it_is_faster(length: int, whole: bool, tmp_path: Path) -> None:
+    model = dragoman.load(Block(causal=True).eval(), (torch.randn(2, length, 32),))
+    model.optimise("ort")
+    saved = onnx.load(model.save(tmp_path / "m.onnx"))
+    assert any(n.op_type == "GroupQueryAttention" for n in saved.graph.node) is whole
+
+
 def test_a_model_is_saved_for_the_target_that_it_was_optimised_for(tmp_path: Path) -> None:
     model = dragoman.load(Block(causal=False).eval(), (torch.randn(2, 6, 32),), dynamic=DYNAMIC)
     model.optimise("ort")
