@@ -179,12 +179,14 @@ def small_instances(before: Graph, after: Graph, keep: frozenset[int] = frozense
     """Instances that both graphs accept, small enough to be evaluated: shrunk as far as types allow, then as declared.
 
     What holds of the declared extents alone (a sum divided by 768 is a mean over 768) shows in the second only. Inputs
-    in `keep` are not shrunk. Symbols get 2 to 5, or 1 where that is too large.
+    in `keep` are not shrunk. Symbols get 2 to 5; 8 to 11 where `before` has no meaning for those, as the fifth of
+    so many; 1 where all that is too large.
     """
     symbols = sorted(_symbols_of((before, after)).items())
-    sizes = {n: small_extent(s, 2 + i % 4) for i, (n, s) in enumerate(symbols)}
+    small, larger = ({n: small_extent(s, least + i % 4) for i, (n, s) in enumerate(symbols)} for least in (2, 8))
+    has_meaning = with_input_types(before, [v.type.substitute(small) for v in before.inputs], small) is not None
     ones = {n: small_extent(s, 1) for n, s in symbols}
-    for chosen in (sizes, ones):
+    for chosen in (small if has_meaning else larger, ones):
         found = [i for i in _at(before, after, chosen, keep) if instance_size(before, after, i) <= _MAX_ELEMENTS]
         if found:
             yield from found

@@ -14,6 +14,7 @@ import numpy as np
 
 from dragoman.ir.arithmetic import FLOAT64
 from dragoman.ir.builder import Builder
+from dragoman.ir.errors import UsageError
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.interpreter import Interpreter
 from dragoman.ir.ops.constant import Constant
@@ -96,7 +97,10 @@ def _is_boundary(value: Value, constant: set[Node]) -> bool:
 def _fold(graph: Graph, value: Value, constant: set[Node], replaced: list[tuple[Value, Value]]) -> int:
     nodes = producers([value], (), within=constant)
     sources = [v for v in free_values(nodes, [value]) if v.weight is not None]
-    weight = _weight(nodes, sources, value)
+    try:
+        weight = _weight(nodes, sources, value)
+    except UsageError:
+        return 0  # an index outside, say: for whoever runs it to be told
     node = value.producer
     assert node is not None
     if value.type.rank == 0 and value.type.dtype.kind != "string":

@@ -113,8 +113,8 @@ class Dims:
         # An extent may be inferred only where no other can be 0, and a computed 0 would be read as "copy".
         if computed and all(bounds(d)[0] > 0 for axis, d in enumerate(after) if axis != computed[-1]):
             target[computed[-1]] = -1
-        elif any(bounds(after[axis])[0] <= 0 for axis in computed):
-            return self.shape(after), True
+        elif computed and any(bounds(d)[0] <= 0 for d in after):
+            return self.shape(after), True  # copied ones too: ONNX Runtime's optimiser would infer beside them
         return self.shape(target), False
 
     # ---- where an extent comes from ------------------------------------------------------------------

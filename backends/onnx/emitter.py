@@ -189,14 +189,17 @@ class Emitter:
     def _bind(self, node: Node, emitted: Sequence[str | Value], start: int) -> None:
         if len(emitted) != len(node.results):
             raise VerifyError(f"the emitter of {node.op.name} gave {len(emitted)} results for {len(node.results)}")
+        renamed: dict[str, str] = {}  # two results may be one and the same
         for result, got in zip(node.results, emitted, strict=True):
             if isinstance(got, Value):
                 self._alias[result] = self.source(got)
                 continue
             self._alias.pop(result, None)  # a region may be emitted more than once
             wanted = self._wanted.get(result)
-            if wanted is not None and self._rename(got, wanted, start):
-                got = wanted
+            if got in renamed:
+                got = renamed[got]
+            elif wanted is not None and self._rename(got, wanted, start):
+                renamed[got] = got = wanted
             self._named[result] = got
             if got and not result.type.is_static:
                 self.dims.offer(got, result.type)

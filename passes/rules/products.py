@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dragoman.ir.builder import Builder, make, trace
-from dragoman.ir.dims import same
+from dragoman.ir.dims import product, same
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.op import normal_axes
 from dragoman.ir.ops.matmul import Einsum, Linear, Matmul
@@ -244,6 +244,8 @@ class SinkReshapeThroughLayer:
             return "no reshaped rows meet a matrix"
         if not (source.type.rank and value.type.rank and same(source.type.shape[-1], value.type.shape[-1])):
             return "the reshape changes the last axis"
+        if not same(product(source.type.shape[:-1]), product(value.type.shape[:-1])):
+            return "empty rows become more or fewer"
         if not all(user.op.name in _RESHAPES or user.op.pointwise for user in node.result.users):
             return "nothing that follows could undo the reshape"
         (result,) = b.apply(node.op, source, *node.operands[1:])

@@ -82,8 +82,10 @@ def _rows_split(value: Value | None) -> Value | None:
         return None
     source = producer.operands[0]
     assert source is not None
-    is_split = source.type.rank == 2 < value.type.rank and same(source.type.shape[-1], value.type.shape[-1])
-    return source if is_split else None
+    if source.type.rank != 2 or value.type.rank <= 2:
+        return None
+    (rows, depth), (*lead, last) = source.type.shape, value.type.shape
+    return source if same(depth, last) and same(rows, product(lead)) else None  # of empty rows, any number is one
 
 
 def _residual() -> Graph:
