@@ -164,13 +164,13 @@ class Emitter:
 
     def node(self, node: Node) -> None:
         """Emit one node: by its entry, by its decomposition, or onto the list of what is refused."""
+        start = len(self.scope.graph.node)
         if node.results and all(_is_empty(r.type) for r in node.results) and not node.op.data_dependent:
-            self._bind(node, [self._nothing(r.type) for r in node.results], 0)
+            self._bind(node, [self._nothing(r.type) for r in node.results], start)
             return
         entry = entry_for(node, self.opset, self._contrib)
         if not isinstance(entry, str):
             self._origin = node.provenance
-            start = len(self.scope.graph.node)
             emitted = entry.function(self, node, *node.operands)
             self._bind(node, [emitted] if isinstance(emitted, (str, Value)) else emitted, start)
         elif node.op.decompose is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 
 from dragoman.ir.dims import Dim
@@ -16,8 +17,9 @@ _DRAWS = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "Rando
 
 
 def call_key(op_type: str, inputs: Sequence[str], count: int, attributes: Mapping[str, Any]) -> Call | None:
-    """What two nodes share that compute the same; None for one that may not: it draws, or it has a body."""
-    if op_type in _DRAWS or any(isinstance(v, (onnx.GraphProto, onnx.TensorProto)) for v in attributes.values()):
+    """What two nodes share that compute the same; None for one that may not: it draws, or it has a body or an array."""
+    values = attributes.values()
+    if op_type in _DRAWS or any(isinstance(v, (onnx.GraphProto, onnx.TensorProto, np.ndarray)) for v in values):
         return None
     return op_type, tuple(inputs), count, repr(sorted(attributes.items())) if attributes else ""
 

@@ -67,7 +67,7 @@ class Attention(Op, name="attention", exact_field=False):
         groups = query.shape[-3] // max(key.shape[-3], 1)
         if groups != 1:
             key, value = (m.move(lambda a: np.repeat(a, groups, axis=-3), x) for x in (key, value))
-        scale = 1 / math.sqrt(query.shape[-1]) if self.scale is None else self.scale
+        scale = 1 / math.sqrt(max(query.shape[-1], 1)) if self.scale is None else self.scale
         turned = m.move(lambda a: np.swapaxes(a, -1, -2), key)
         length, extent = query.shape[-2], key.shape[-2]
         lead = np.broadcast_shapes(query.shape[:-3], key.shape[:-3], value.shape[:-3])
@@ -145,7 +145,8 @@ class Attention(Op, name="attention", exact_field=False):
         """The same with the product divided by √d, or by the inverse of the scale."""
         turned = _turned(b, _repeat_heads(b, key, query.type.shape[-3]))
         depth = query.type.shape[-1]
-        factor = math.sqrt(depth) if self.scale is None and isinstance(depth, int) else 1.0 / (self.scale or 1.0)
+        known = self.scale is None and isinstance(depth, int)
+        factor = math.sqrt(max(int(depth), 1)) if known else 1.0 / (self.scale or 1.0)
         return self._attended(b, b.div(b.matmul(query, turned), factor), query, value, mask)
 
     spellings = (repeated_heads, scaled_scores, divided_scores)
@@ -155,7 +156,7 @@ class Attention(Op, name="attention", exact_field=False):
         if self.scale is not None:
             return b.const(self.scale, dtype)
         if isinstance(depth, int):
-            return b.const(1 / math.sqrt(depth), dtype)
+            return b.const(1 / math.sqrt(max(depth, 1)), dtype)  # of nothing, every score is 0
         return b.reciprocal(b.sqrt(b.extent(depth, dtype)))
 
     def _attended(self, b: Builder, scores: Value, query: Value, value: Value, mask: Value | None) -> Value:

@@ -62,7 +62,7 @@ class MultiHeadAttention(Op, name="multi_head_attention"):
 
     def factor(self, depth: int) -> float:
         """What the scores are multiplied by."""
-        return 1 / math.sqrt(depth) if self.scale is None else self.scale
+        return 1 / math.sqrt(max(depth, 1)) if self.scale is None else self.scale
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

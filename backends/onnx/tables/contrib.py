@@ -26,6 +26,8 @@ def _takes_heads(node: Node, opset: int) -> str | None:
     assert value is not None
     if query.type.dtype != F32:
         return f"ONNX Runtime's attention on a CPU is not for {query.type.dtype}"
+    if op.scale == 0.0:
+        return "ONNX Runtime takes a scale of 0 for none given"
     if not isinstance(query.type.shape[-1], int) or not same(key.type.shape[-1], value.type.shape[-1]):
         return "ONNX Runtime's attention wants one known depth"
     if op.causal:
