@@ -51,17 +51,29 @@ def upstream(root: Node, depth: int = _DEPTH) -> Iterator[Node]:
 
 
 def reduced(root: Node) -> list[tuple[TensorType, tuple[int, ...], bool]]:
-    """What reductions upstream reduce: the operand's type, the axes counted from 0, whether they are kept."""
+    """What reductions upstream reduce, softmax and layer norm among them: the operand's type, the axes counted from 0,
+    whether they are kept.
+    """
     found: list[tuple[TensorType, tuple[int, ...], bool]] = []
     for node in upstream(root):
-        axes = getattr(node.op, "axes", None)
-        if axes is None or not hasattr(node.op, "keepdims") or node.operands[0] is None:
+        axes, x = _reduced_axes(node), node.operands[0] if node.operands else None
+        if axes is None or x is None:
             continue
-        type = node.operands[0].type
-        entry = (type, tuple(sorted(a % type.rank for a in axes)), node.op.keepdims)  # type: ignore[attr-defined]
+        entry = (x.type, tuple(sorted(a % x.type.rank for a in axes)), getattr(node.op, "keepdims", True))
         if entry not in found:
             found.append(entry)
     return found
+
+
+def _reduced_axes(node: Node) -> Sequence[int] | None:
+    """What a reduction reduces, or a softmax or layer norm that was recognised before."""
+    op: Any = node.op
+    if op.name == "softmax":
+        return (op.axis,)
+    if op.name == "layer_norm":
+        rank = node.results[0].type.rank
+        return range(op.axis % rank, rank)
+    return op.axes if hasattr(op, "axes") and hasattr(op, "keepdims") else None
 
 
 def operand_types(root: Node, depth: int = 4) -> list[TensorType]:

@@ -46,6 +46,23 @@ __all__ = [
 
 REGISTRY: dict[str, type[Op]] = {}
 Spelling = Callable[..., Any]
+
+
+def equal_over_the_reals(why_not_over_the_field: str) -> Callable[[Spelling], Spelling]:
+    """Mark a spelling as equal to the op for real numbers, but not in the finite field of proof A, with the reason."""
+
+    def mark(spelling: Spelling) -> Spelling:
+        spelling.why_inexact = why_not_over_the_field  # type: ignore[attr-defined]
+        return spelling
+
+    return mark
+
+
+def why_inexact(spelling: Spelling) -> str:
+    """Why a spelling is not equal to its op over the finite field; empty where it is."""
+    return getattr(spelling, "why_inexact", "")
+
+
 Results = TensorType | tuple[TensorType, ...]
 
 

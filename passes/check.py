@@ -167,8 +167,9 @@ class RewriteChecker:
         found = self._on_run(region, cut, made) if local.ok else None
         local = found or local
         verdict = f"{exact.outcome.value}: {exact.reason}" if exact.reason else exact.outcome.value
-        if not rule.exact and exact.outcome is not Outcome.EQUAL:  # equality shows even where difference means nothing
-            verdict = f"not applicable: {rule.why_inexact}"
+        why_inexact = replacement.why_inexact or rule.why_inexact
+        if why_inexact and exact.outcome is not Outcome.EQUAL:  # equality shows even where difference means nothing
+            verdict = f"not applicable: {why_inexact}"
         return Firing(
             rule=rule.name,
             node=node.op.name,
@@ -176,7 +177,7 @@ class RewriteChecker:
             line=node.provenance.line,
             exact=verdict,
             local="ok" if local.ok else local.reason,
-            accepted=local.ok and not (rule.exact and exact.outcome is Outcome.DIFFERENT),
+            accepted=local.ok and not (exact.outcome is Outcome.DIFFERENT and not why_inexact),
             error_before=local.error_before,
             error_after=local.error_after,
             reused=reused,

@@ -17,6 +17,7 @@ from dragoman.passes.rules import (
     bias,
     cells,
     heads,
+    logarithms,
     masks,
     movement,
     products,
@@ -29,6 +30,7 @@ CANONICAL: tuple[Rule, ...] = rules_in(movement, arithmetic, reductions)
 MASKS: tuple[Rule, ...] = rules_in(attention)
 POSITIONS: tuple[Rule, ...] = rules_in(masks)
 PRODUCTS: tuple[Rule, ...] = rules_in(products)
+LOGARITHMS: tuple[Rule, ...] = rules_in(logarithms)
 LOOPS: tuple[Rule, ...] = rules_in(cells)
 AFFINE: tuple[Rule, ...] = rules_in(bias, batch_norm)
 ROWS: tuple[Rule, ...] = rules_in(rows)
@@ -61,7 +63,7 @@ def contract(graph: Graph, context: Context) -> int:
 def recognise(graph: Graph, context: Context) -> int:
     """Composite ops that were spelled out."""
     # A softmax shows what is added to its scores, and that shows the attention around it.
-    return recognise_with(graph, context, recognisers(), beside=MASKS)
+    return recognise_with(graph, context, recognisers(), beside=MASKS) + context.rewrite(graph, LOGARITHMS)
 
 
 def recognise_loops(graph: Graph, context: Context) -> int:

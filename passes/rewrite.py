@@ -42,11 +42,13 @@ class Replacement:
 
     `constants` are those of the graph that the rule took for another spelling of the same number of their dtype
     (0.79788456 in f32 for √(2/π)), with that spelling: they are compared as numbers of the dtype, not as written.
+    `why_inexact` tells why proof A cannot apply to this one, where it does to others of the rule.
     """
 
     values: tuple[Value, ...]
     matched: tuple[Node, ...]
     constants: Mapping[Constant, Constant] = field(default_factory=dict)
+    why_inexact: str = ""
 
 
 class Rule(Protocol):

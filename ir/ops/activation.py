@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, operand, require, same_dtype, sample
+from dragoman.ir.op import (
+    Arithmetic,
+    Array,
+    Op,
+    Sample,
+    TensorType,
+    equal_over_the_reals,
+    operand,
+    require,
+    same_dtype,
+    sample,
+)
 from dragoman.ir.ops.elementwise import REAL, Unary, narrowed, number_like, plain_number, require_kind, widened
 from dragoman.ir.types import broadcast, same_shape
 
@@ -148,6 +159,31 @@ class HardSwish(Activation, name="hard_swish", pointwise=True):
     def decompose(self, b: Builder, x: Value) -> Value:
         """x · hard_sigmoid(x)."""
         return b.mul(x, b.hard_sigmoid(x))
+
+    @equal_over_the_reals("a minimum of six times something is six times a minimum in an ordered field only")
+    def product_over_six(self, b: Builder, x: Value) -> Value:
+        """x · clip(x + 3, 0, 6) / 6, as MobileNetV3 is written with a relu6."""
+        return b.div(b.mul(x, self._shifted(b, x)), 6.0)
+
+    @equal_over_the_reals("a minimum of six times something is six times a minimum in an ordered field only")
+    def sixth_of_product(self, b: Builder, x: Value) -> Value:
+        """(x · clip(x + 3, 0, 6)) · (1/6)."""
+        return b.mul(b.mul(x, self._shifted(b, x)), 1.0 / 6.0)
+
+    @equal_over_the_reals("a minimum of six times something is six times a minimum in an ordered field only")
+    def gate_over_six(self, b: Builder, x: Value) -> Value:
+        """x · (clip(x + 3, 0, 6) / 6)."""
+        return b.mul(x, b.div(self._shifted(b, x), 6.0))
+
+    @equal_over_the_reals("a minimum of six times something is six times a minimum in an ordered field only")
+    def sixth_of_gate(self, b: Builder, x: Value) -> Value:
+        """x · (clip(x + 3, 0, 6) · (1/6))."""
+        return b.mul(x, b.mul(self._shifted(b, x), 1.0 / 6.0))
+
+    spellings = (product_over_six, sixth_of_product, gate_over_six, sixth_of_gate)
+
+    def _shifted(self, b: Builder, x: Value) -> Value:
+        return b.clip(b.add(x, 3.0), low=0.0, high=6.0)
 
 
 class HardShrink(Activation, name="hard_shrink", pointwise=True):
@@ -315,6 +351,29 @@ class Softplus(Activation, name="softplus", pointwise=True):
         if self.threshold is not None:
             soft = b.where(b.greater(z, self.threshold), wide, soft)
         return narrowed(b, soft, x.type.dtype)
+
+    def without_overflow(self, b: Builder, x: Value) -> Value:
+        """relu(z) + log1p(e^−|z|), without a threshold."""
+        return self._plainly(b, x, lambda z: b.add(b.relu(z), b.log1p(b.exp(b.neg(b.abs(z))))))
+
+    @equal_over_the_reals("the field does not know that log(1 + e^z) is z + log(1 + e^−z)")
+    def with_log1p(self, b: Builder, x: Value) -> Value:
+        """log1p(e^z), without a threshold."""
+        return self._plainly(b, x, lambda z: b.log1p(b.exp(z)))
+
+    @equal_over_the_reals("the field does not know that log(1 + e^z) is z + log(1 + e^−z)")
+    def with_log(self, b: Builder, x: Value) -> Value:
+        """log(1 + e^z), without a threshold."""
+        return self._plainly(b, x, lambda z: b.log(b.add(b.exp(z), 1.0)))
+
+    spellings = (without_overflow, with_log1p, with_log)
+
+    def _plainly(self, b: Builder, x: Value, soft: Callable[[Value], Value]) -> Value:
+        if self.threshold is not None:
+            return self.decompose(b, x)
+        wide = widened(b, x)
+        y = soft(wide if self.beta == 1 else b.mul(wide, self.beta))
+        return narrowed(b, y if self.beta == 1 else b.div(y, self.beta), x.type.dtype)
 
 
 class Mish(Activation, name="mish", pointwise=True):

@@ -386,7 +386,25 @@ class GroupNorm(PerChannel, name="group_norm"):
         back = b.reshape(_standardise(b, rows, (2,), self.epsilon, _FORMS[0]), shape=x.type.shape)
         return self._finish_per_channel(b, back, scale, bias, x.type.dtype)
 
-    spellings = (flattened,)
+    def with_layer_norm(self, b: Builder, x: Value, scale: Value | None = None, bias: Value | None = None) -> Value:
+        """The same with a layer norm over each group, where the channels come first and have a scale."""
+        shape, _ = self._grouped(x.type.shape)
+        return self._over_layers(b, x, shape, scale, bias)
+
+    def with_flat_layer_norm(
+        self, b: Builder, x: Value, scale: Value | None = None, bias: Value | None = None
+    ) -> Value:
+        """The same through [n, groups, rest]."""
+        shape, _ = self._grouped(x.type.shape)
+        return self._over_layers(b, x, (*shape[:2], product(shape[2:])), scale, bias)
+
+    spellings = (flattened, with_layer_norm, with_flat_layer_norm)
+
+    def _over_layers(self, b: Builder, x: Value, shape: Shape, scale: Value | None, bias: Value | None) -> Value:
+        if normal_axis(self.axis, x.type.rank) != 1 or scale is None:
+            return self.decompose(b, x, scale, bias)
+        apart = b.layer_norm(b.reshape(widened(b, x), shape=shape), axis=2, epsilon=self.epsilon)
+        return self._finish_per_channel(b, b.reshape(apart, shape=x.type.shape), scale, bias, x.type.dtype)
 
     @classmethod
     def guesses(cls, root: Node) -> Iterable[Guess]:
@@ -425,6 +443,15 @@ class InstanceNorm(PerChannel, name="instance_norm"):
         """Standardise over the other axes."""
         apart = _standardise(b, widened(b, x), self._axes(x.type.rank), self.epsilon, _FORMS[0])
         return self._finish_per_channel(b, apart, scale, bias, x.type.dtype)
+
+    def with_layer_norm(self, b: Builder, x: Value, scale: Value | None = None, bias: Value | None = None) -> Value:
+        """The same with a layer norm over the other axes, where the channels come first and have a scale."""
+        if normal_axis(self.axis, x.type.rank) != 1 or scale is None:
+            return self.decompose(b, x, scale, bias)
+        apart = b.layer_norm(widened(b, x), axis=2, epsilon=self.epsilon)
+        return self._finish_per_channel(b, apart, scale, bias, x.type.dtype)
+
+    spellings = (with_layer_norm,)
 
     @classmethod
     def guesses(cls, root: Node) -> Iterable[Guess]:

@@ -244,6 +244,17 @@ class ReduceLogsumexp(Reduction, name="reduce_logsumexp"):
             top = b.reshape(top, shape=total.type.shape)
         return narrowed(b, b.add(b.log(total), top), x.type.dtype)
 
+    def of_finite(self, b: Builder, x: Value) -> Value:
+        """log(Σexp(x − max)) + max, where no maximum is infinite."""
+        wide = widened(b, x)
+        top = b.reduce_max(wide, axes=self.axes, keepdims=True)
+        total = b.reduce_sum(b.exp(b.sub(wide, top)), axes=self.axes, keepdims=self.keepdims)
+        if not self.keepdims:
+            top = b.reshape(top, shape=total.type.shape)
+        return narrowed(b, b.add(b.log(total), top), x.type.dtype)
+
+    spellings = (of_finite,)
+
 
 class Variance(Reduction, name="variance"):
     """Σ(x − mean)² / max(n − correction, 0) over the axes: correction 0 for a population, 1 for a sample of one."""

@@ -91,7 +91,7 @@ class Recogniser:
         skeleton, found = match
         operands = [None if v is None else found.operands[v].build(builder) for v in skeleton.leaves]
         result = builder.one(make(self.op, skeleton.attributes(found.attributes)), *operands)
-        return Replacement((result,), found.nodes, found.constants)
+        return Replacement((result,), found.nodes, found.constants, skeleton.why_inexact)
 
     def near_miss(self, node: Node, *, thorough: bool = False) -> NearMiss | None:
         """The deepest point that any spelling reached at this node; None where one is found.

@@ -15,7 +15,7 @@ from dragoman.ir.builder import make, trace
 from dragoman.ir.errors import DragomanError
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.guess import Guess
-from dragoman.ir.op import Op
+from dragoman.ir.op import Op, why_inexact
 
 Prepare = Callable[[Graph], None]
 
@@ -56,6 +56,7 @@ class Skeleton:
     free: Mapping[tuple[Node, str], Free] = field(hash=False)
     fixed: frozenset[Node]  # what depends on no operand
     unbound: tuple[str, ...]  # free attributes that the match has to give
+    why_inexact: str  # why proof A does not apply to the spelling
 
     def attributes(self, bound: Mapping[str, float]) -> dict[str, Any]:
         """The op's attributes when the free ones are these."""
@@ -86,7 +87,7 @@ def build(op: type[Op], spelling: Callable[..., Any], guess: Guess, prepare: Pre
     operands = tuple(None if t is None else next(leaves) for t in guess.operands)
     if root is None or any(v is not None and not v.uses for v in operands):
         return None
-    return Skeleton(op, guess, first, root, operands, found, _fixed(first), free)
+    return Skeleton(op, guess, first, root, operands, found, _fixed(first), free, why_inexact(spelling))
 
 
 def _marks(free: tuple[str, ...], guess: Guess) -> dict[str, tuple[float, float]]:

@@ -16,7 +16,7 @@ from dragoman.ir.errors import TypeRuleError
 from dragoman.ir.field import FIELD, FieldArray
 from dragoman.ir.graph import Graph, Return
 from dragoman.ir.interpreter import Interpreter, evaluate_type
-from dragoman.ir.op import REGISTRY, Op, Sample
+from dragoman.ir.op import REGISTRY, Op, Sample, why_inexact
 from dragoman.ir.samples import given_operands, operand_types, random_operands, sample_graph, sample_seed
 from dragoman.ir.text import parse, show
 from dragoman.ir.types import DType, TensorType, same_type
@@ -188,6 +188,9 @@ def over_the_field(graph: Graph, sample: Sample, operands: Sequence[Any]) -> dic
     reasons: dict[str, str] = {}
     (node,) = graph
     for name, form in forms(type(node.op)) if node.op.is_composite() else ():
+        if why_inexact(form):
+            reasons[name] = why_inexact(form)
+            continue
         try:
             actual = outputs(spelled_out(graph, sample, form), operands, FIELD)
         except Inexact as reason:

@@ -12,6 +12,7 @@ import pytest
 
 from dragoman.ir.builder import Builder, trace
 from dragoman.ir.graph import Graph, Value
+from dragoman.ir.interpreter import run
 from dragoman.ir.op import REGISTRY, Sample
 from dragoman.ir.types import F32, I64, parse_type
 from dragoman.ir.verify import verify
@@ -272,13 +273,55 @@ def test_a_gated_linear_unit_and_gates_that_are_none(cut: str) -> None:
 # ---- what it must leave alone ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("op", "function"),
+    [
+        ("softmax", lambda b, x: b.div(b.exp(x), b.reduce_sum(b.exp(x), axes=(1,), keepdims=True))),
+        ("log_softmax", lambda b, x: b.log(b.div(b.exp(x), b.reduce_sum(b.exp(x), axes=(1,), keepdims=True)))),
+        ("reduce_logsumexp", lambda b, x: b.log(b.reduce_sum(b.exp(x), axes=(1,)))),
+        ("softplus", lambda b, x: b.log(b.add(b.exp(x), 1.0))),
+        ("softplus", lambda b, x: b.add(b.relu(x), b.log1p(b.exp(b.neg(b.abs(x)))))),
+        ("mish", lambda b, x: b.mul(x, b.tanh(b.log(b.add(1.0, b.exp(x)))))),
+        ("hard_swish", lambda b, x: b.div(b.mul(x, b.minimum(b.maximum(b.add(x, 3.0), 0.0), 6.0)), 6.0)),
+    ],
+)
+def test_what_is_written_by_hand_and_overflows_becomes_the_op_that_does_not(
+    op: str, function: Callable[[Builder, Value], Value]
+) -> None:
+    graph, ops = _found(function, "f32[n,8]")
+    assert ops == [op]
+    (result,) = run(graph, np.full((2, 8), 800.0, np.float32))
+    assert np.isfinite(result).all()
+
+
+@pytest.mark.parametrize("channels_axis", [(16, 1, 1), (1, 16, 1, 1)])
+@pytest.mark.parametrize("groups", [4, 16])
+def test_a_norm_over_groups_with_a_scale_for_each_channel(groups: int, channels_axis: tuple[int, ...]) -> None:
+    def norm(b: Builder, x: Value, scale: Value, bias: Value) -> Value:
+        shape = (2, 16, 40) if groups == 16 else (2, groups, 160)
+        rows = b.reshape(x, shape=shape)
+        left = b.sub(rows, b.reduce_mean(rows, axes=(2,), keepdims=True))
+        spread = b.add(b.reduce_mean(b.square(left), axes=(2,), keepdims=True), 1e-5)
+        y = b.reshape(b.mul(left, b.rsqrt(spread)), shape=(2, 16, 5, 8))
+        return b.add(b.mul(y, scale), bias)
+
+    parameter = f"f32[{','.join(map(str, channels_axis))}]"
+    ops = _found(norm, "f32[2,16,5,8]", parameter, parameter)[1]
+    assert set(ops) & {"group_norm", "instance_norm"}
+    assert "layer_norm" not in ops
+
+
 def test_nearly_is_not_enough() -> None:
     silu_of_two = _found(lambda b, x, y: b.mul(x, b.sigmoid(y)), "f32[3]", "f32[3]")[1]
     assert silu_of_two == ["sigmoid", "mul"]
     wrong = _found(lambda b, x: b.mul(b.mul(x, 0.5), b.add(b.erf(b.mul(x, 0.7)), 1.0)), "f32[3]")[1]
     assert "gelu" not in wrong
-    two_axes = _found(lambda b, x: b.div(b.exp(x), b.reduce_sum(b.exp(x), axes=(0,), keepdims=True)), "f32[3,4]")[1]
-    assert "softmax" not in two_axes  # without the largest taken out it overflows where a softmax does not
+    two_axes = _found(lambda b, x: b.div(b.exp(x), b.reduce_sum(b.exp(x), axes=(0, 1), keepdims=True)), "f32[3,4]")[1]
+    assert "softmax" not in two_axes
+    clipped = _found(lambda b, x: b.div(b.mul(x, b.clip(b.add(x, 3.0), low=0.0, high=6.0)), 5.0), "f32[3]")[1]
+    assert "hard_swish" not in clipped
+    cold = _found(lambda b, x: b.mul(x, b.tanh(b.softplus(x, threshold=3.0))), "f32[3]")[1]
+    assert "mish" not in cold
 
 
 def test_a_norm_whose_inside_is_used_elsewhere_stays() -> None:
