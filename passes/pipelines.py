@@ -16,6 +16,7 @@ from dragoman.passes.rules import (
     batch_norm,
     bias,
     cells,
+    guards,
     heads,
     logarithms,
     masks,
@@ -28,6 +29,7 @@ from dragoman.passes.rules import (
 
 CANONICAL: tuple[Rule, ...] = rules_in(movement, arithmetic, reductions)
 MASKS: tuple[Rule, ...] = rules_in(attention)
+GUARDS: tuple[Rule, ...] = rules_in(guards)
 POSITIONS: tuple[Rule, ...] = rules_in(masks)
 PRODUCTS: tuple[Rule, ...] = rules_in(products)
 LOGARITHMS: tuple[Rule, ...] = rules_in(logarithms)
@@ -63,7 +65,7 @@ def contract(graph: Graph, context: Context) -> int:
 def recognise(graph: Graph, context: Context) -> int:
     """Composite ops that were spelled out."""
     # A softmax shows what is added to its scores, and that shows the attention around it.
-    return recognise_with(graph, context, recognisers(), beside=MASKS) + context.rewrite(graph, LOGARITHMS)
+    return recognise_with(graph, context, recognisers(), beside=(*MASKS, *GUARDS)) + context.rewrite(graph, LOGARITHMS)
 
 
 def recognise_loops(graph: Graph, context: Context) -> int:

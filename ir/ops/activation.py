@@ -87,7 +87,11 @@ class LeakyRelu(Activation, name="leaky_relu", pointwise=True):
         """max(x, 0) + alpha·min(x, 0)."""
         return b.add(b.maximum(x, 0.0), b.mul(b.minimum(x, 0.0), self.alpha))
 
-    spellings = (as_sum,)
+    def with_zero_kept(self, b: Builder, x: Value) -> Value:
+        """where(x ≥ 0, x, alpha·x)."""
+        return b.where(b.greater_equal(x, 0.0), x, b.mul(x, self.alpha))
+
+    spellings = (as_sum, with_zero_kept)
 
 
 class Prelu(Op, name="prelu", pointwise=True):
@@ -126,6 +130,9 @@ class Prelu(Op, name="prelu", pointwise=True):
         yield sample("f16[2,3]", "f16[2,3]")
 
 
+_ORDERED = "a minimum of six times something is six times a minimum in an ordered field only"
+
+
 class HardSigmoid(Activation, name="hard_sigmoid", pointwise=True):
     """min(max(alpha·x + beta, 0), 1). PyTorch's alpha is 1/6, that of ONNX and older Keras 0.2."""
 
@@ -146,7 +153,21 @@ class HardSigmoid(Activation, name="hard_sigmoid", pointwise=True):
         """clip(x / (1/alpha) + beta, 0, 1)."""
         return b.clip(b.add(b.div(x, 1.0 / self.alpha), self.beta), low=0.0, high=1.0)
 
-    spellings = (as_quotient,)
+    @equal_over_the_reals(_ORDERED)
+    def over_six(self, b: Builder, x: Value) -> Value:
+        """clip(x + 3, 0, 6) / 6, with the alpha and beta of that."""
+        if (self.alpha, self.beta) != (1.0 / 6.0, 0.5):
+            return self.decompose(b, x)
+        return b.div(b.clip(b.add(x, 3.0), low=0.0, high=6.0), 6.0)
+
+    @equal_over_the_reals(_ORDERED)
+    def sixth(self, b: Builder, x: Value) -> Value:
+        """The same, times 1/6."""
+        if (self.alpha, self.beta) != (1.0 / 6.0, 0.5):
+            return self.decompose(b, x)
+        return b.mul(b.clip(b.add(x, 3.0), low=0.0, high=6.0), 1.0 / 6.0)
+
+    spellings = (as_quotient, over_six, sixth)
 
 
 class HardSwish(Activation, name="hard_swish", pointwise=True):
@@ -160,27 +181,17 @@ class HardSwish(Activation, name="hard_swish", pointwise=True):
         """x · hard_sigmoid(x)."""
         return b.mul(x, b.hard_sigmoid(x))
 
-    @equal_over_the_reals("a minimum of six times something is six times a minimum in an ordered field only")
+    @equal_over_the_reals(_ORDERED)
     def product_over_six(self, b: Builder, x: Value) -> Value:
         """x · clip(x + 3, 0, 6) / 6, as MobileNetV3 is written with a relu6."""
         return b.div(b.mul(x, self._shifted(b, x)), 6.0)
 
-    @equal_over_the_reals("a minimum of six times something is six times a minimum in an ordered field only")
+    @equal_over_the_reals(_ORDERED)
     def sixth_of_product(self, b: Builder, x: Value) -> Value:
         """(x · clip(x + 3, 0, 6)) · (1/6)."""
         return b.mul(b.mul(x, self._shifted(b, x)), 1.0 / 6.0)
 
-    @equal_over_the_reals("a minimum of six times something is six times a minimum in an ordered field only")
-    def gate_over_six(self, b: Builder, x: Value) -> Value:
-        """x · (clip(x + 3, 0, 6) / 6)."""
-        return b.mul(x, b.div(self._shifted(b, x), 6.0))
-
-    @equal_over_the_reals("a minimum of six times something is six times a minimum in an ordered field only")
-    def sixth_of_gate(self, b: Builder, x: Value) -> Value:
-        """x · (clip(x + 3, 0, 6) · (1/6))."""
-        return b.mul(x, b.mul(self._shifted(b, x), 1.0 / 6.0))
-
-    spellings = (product_over_six, sixth_of_product, gate_over_six, sixth_of_gate)
+    spellings = (product_over_six, sixth_of_product)
 
     def _shifted(self, b: Builder, x: Value) -> Value:
         return b.clip(b.add(x, 3.0), low=0.0, high=6.0)
@@ -290,7 +301,13 @@ class Elu(Activation, name="elu", pointwise=True):
         """where(x > 0, x, alpha·(exp(x) − 1))."""
         return b.where(b.greater(x, 0.0), x, b.mul(b.sub(b.exp(x), 1.0), self.alpha))
 
-    spellings = (with_exp,)
+    def with_safe_operand(self, b: Builder, x: Value) -> Value:
+        """where(x > 0, x, alpha·expm1(where(x > 0, 0, x))), whose gradient is finite everywhere."""
+        positive = b.greater(x, 0.0)
+        safe = b.where(positive, b.const(0.0, x.type.dtype), x)
+        return b.where(positive, x, b.mul(b.expm1(safe), self.alpha))
+
+    spellings = (with_exp, with_safe_operand)
 
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
@@ -322,6 +339,13 @@ class Celu(Activation, name="celu", pointwise=True):
     def decompose(self, b: Builder, x: Value) -> Value:
         """where(x > 0, x, alpha·expm1(x / alpha))."""
         return b.where(b.greater(x, 0.0), x, b.mul(b.expm1(b.div(x, self.alpha)), self.alpha))
+
+    def as_sum(self, b: Builder, x: Value) -> Value:
+        """max(x, 0) + alpha·expm1(min(x, 0) / alpha)."""
+        low = b.expm1(b.div(b.minimum(x, 0.0), self.alpha))
+        return b.add(b.maximum(x, 0.0), b.mul(low, self.alpha))
+
+    spellings = (as_sum,)
 
 
 class Softplus(Activation, name="softplus", pointwise=True):

@@ -410,6 +410,15 @@ class Clip(Unary, name="clip", pointwise=True):
             x = b.maximum(x, b.const(plain_number(self.low, dtype), dtype))
         return x if self.high is None else b.minimum(x, b.const(plain_number(self.high, dtype), dtype))
 
+    def as_choices(self, b: Builder, x: Value) -> Value:
+        """where(x > high, high, where(x < low, low, x))."""
+        if self.low is None or self.high is None or self.low > self.high:
+            return self.decompose(b, x)
+        low, high = (b.const(plain_number(bound, x.type.dtype), x.type.dtype) for bound in (self.low, self.high))
+        return b.where(b.greater(x, high), high, b.where(b.less(x, low), low, x))
+
+    spellings = (as_choices,)
+
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         """Both bounds, one, and none; crossed ones."""

@@ -75,6 +75,11 @@ _TANH: dict[str, Callable[[Builder, Value], Value]] = {
     "tanh(β·(x + κ·(x·x²)))": lambda b, x: b.tanh(b.mul(b.add(x, b.mul(b.mul(x, b.square(x)), _KAPPA)), _BETA)),
     "tanh((x·β)·(1 + (κ·x)·x))": lambda b, x: b.tanh(b.mul(b.mul(x, _BETA), b.add(b.mul(b.mul(x, _KAPPA), x), 1.0))),
 }
+_LEFT_TAIL: tuple[Callable[[Builder, Value], Value], ...] = (
+    lambda b, x: b.erfc(b.mul(b.neg(x), math.sqrt(0.5))),
+    lambda b, x: b.erfc(b.mul(x, -math.sqrt(0.5))),
+    lambda b, x: b.erfc(b.div(b.neg(x), math.sqrt(2.0))),
+)
 _Spelling = Callable[["Gelu", "Builder", "Value"], "Value"]
 
 
@@ -85,7 +90,20 @@ def _gelu_spellings() -> tuple[_Spelling, ...]:
         return lambda op, b, x: outer(b, x, (erf if op.approximate == "none" else tanh)(b, x))
 
     inner = list(zip(itertools.cycle(_ERF.values()), _TANH.values(), strict=False))
-    return tuple(spelling(outer, erf, tanh) for outer in _OUTER.values() for erf, tanh in inner)
+    written = (spelling(outer, erf, tanh) for outer in _OUTER.values() for erf, tanh in inner)
+    return (*written, *map(_with_erfc, _LEFT_TAIL))
+
+
+def _with_erfc(tail: Callable[[Builder, Value], Value]) -> _Spelling:
+    """x·½·erfc(−x/√2), as JAX has it."""
+
+    def written(op: Gelu, b: Builder, x: Value) -> Value:
+        if op.approximate != "none":
+            return op.decompose(b, x)
+        wide = widened(b, x)
+        return narrowed(b, b.mul(b.mul(wide, 0.5), tail(b, wide)), x.type.dtype)
+
+    return written
 
 
 class Gelu(Activation, name="gelu", pointwise=True):

@@ -14,7 +14,19 @@ import numpy as np
 
 from dragoman.ir.dims import Dim, maximum, product
 from dragoman.ir.guess import Guess, guess, reduced
-from dragoman.ir.op import Arithmetic, Array, Op, Sample, TensorType, normal_axes, normal_axis, operand, require, sample
+from dragoman.ir.op import (
+    Arithmetic,
+    Array,
+    Op,
+    Sample,
+    TensorType,
+    equal_over_the_reals,
+    normal_axes,
+    normal_axis,
+    operand,
+    require,
+    sample,
+)
 from dragoman.ir.ops.elementwise import NUMERIC, REAL, narrowed, require_kind, widened
 from dragoman.ir.types import BOOL, I64, DType, Shape, same_shape
 
@@ -253,7 +265,17 @@ class ReduceLogsumexp(Reduction, name="reduce_logsumexp"):
             top = b.reshape(top, shape=total.type.shape)
         return narrowed(b, b.add(b.log(total), top), x.type.dtype)
 
-    spellings = (of_finite,)
+    @equal_over_the_reals("a magnitude is the positive one in an ordered field only")
+    def of_magnitude(self, b: Builder, x: Value) -> Value:
+        """log|Σexp(x − max)| + max, where the maximum is finite, as JAX has it."""
+        wide = widened(b, x)
+        top = b.reduce_max(wide, axes=self.axes, keepdims=self.keepdims)
+        top = b.where(b.isfinite(top), top, b.const(0.0, wide.type.dtype))
+        kept = b.reshape(top, shape=reduced_shape(wide.type.shape, self.axes, True))
+        total = b.abs(b.reduce_sum(b.exp(b.sub(wide, kept)), axes=self.axes, keepdims=self.keepdims))
+        return narrowed(b, b.add(b.log(total), top), x.type.dtype)
+
+    spellings = (of_finite, of_magnitude)
 
 
 class Variance(Reduction, name="variance"):

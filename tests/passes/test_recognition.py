@@ -311,6 +311,75 @@ def test_a_norm_over_groups_with_a_scale_for_each_channel(groups: int, channels_
     assert "layer_norm" not in ops
 
 
+def _guarded_softplus(b: Builder, x: Value) -> Value:
+    return b.where(b.not_equal(x, x), x, b.add(b.maximum(x, 0.0), b.log1p(b.exp(b.neg(b.abs(x))))))
+
+
+def _exponential_below_zero(b: Builder, x: Value) -> Value:
+    positive = b.greater(x, 0.0)
+    return b.where(positive, x, b.expm1(b.where(positive, b.const(0.0, F32), x)))
+
+
+@pytest.mark.parametrize(
+    ("op", "function"),
+    [
+        ("softplus", _guarded_softplus),
+        ("log_sigmoid", lambda b, x: b.neg(_guarded_softplus(b, b.neg(x)))),
+        ("mish", lambda b, x: b.mul(x, b.tanh(_guarded_softplus(b, x)))),
+        ("elu", _exponential_below_zero),
+        ("selu", lambda b, x: b.mul(_exponential_below_zero_scaled(b, x), 1.0507009873554805)),
+        ("celu", lambda b, x: b.add(b.maximum(x, 0.0), b.mul(b.expm1(b.div(b.minimum(x, 0.0), 0.5)), 0.5))),
+        ("leaky_relu", lambda b, x: b.where(b.greater_equal(x, 0.0), x, b.mul(x, 0.1))),
+        ("hard_sigmoid", lambda b, x: b.div(b.minimum(b.maximum(b.add(x, 3.0), 0.0), 6.0), 6.0)),
+        ("gelu", lambda b, x: b.mul(b.mul(x, 0.5), b.erfc(b.mul(b.neg(x), math.sqrt(0.5))))),
+        (
+            "clip",
+            lambda b, x: b.where(b.greater(x, 1.0), b.const(1.0, F32), b.where(b.less(x, -1.0), b.const(-1.0, F32), x)),
+        ),
+    ],
+)
+def test_activations_as_jax_writes_them(op: str, function: Callable[[Builder, Value], Value]) -> None:
+    graph, ops = _found(function, "f32[n,8]")
+    assert ops == [op]
+    (result,) = run(graph, np.full((2, 8), np.nan, np.float32))
+    assert np.isnan(result).all()
+
+
+def _exponential_below_zero_scaled(b: Builder, x: Value) -> Value:
+    positive = b.greater(x, 0.0)
+    low = b.expm1(b.where(positive, b.const(0.0, F32), x))
+    return b.where(positive, x, b.mul(low, 1.6732632423543772))
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_log_sum_exp_as_jax_writes_it(keepdims: bool) -> None:
+    def written(b: Builder, x: Value) -> Value:
+        top = b.reduce_max(x, axes=(1,))
+        top = b.where(b.isfinite(top), top, b.const(0.0, F32))
+        total = b.reduce_sum(b.exp(b.sub(x, b.reshape(top, shape=(x.type.shape[0], 1)))), axes=(1,))
+        y = b.add(b.log(b.abs(total)), top)
+        return b.reshape(y, shape=(x.type.shape[0], 1)) if keepdims else y
+
+    assert _found(written, "f32[n,8]")[1][0] == "reduce_logsumexp"
+
+
+def test_a_softmax_around_which_a_maximum_was_taken_out() -> None:
+    def written(b: Builder, x: Value) -> Value:
+        top = b.reshape(b.reduce_max(x, axes=(1,)), shape=(x.type.shape[0], 1))
+        return b.softmax(b.sub(x, top), axis=1)
+
+    assert _found(written, "f32[n,8]")[1] == ["softmax"]
+    across = _found(lambda b, x: b.softmax(b.sub(x, b.reduce_max(x, axes=(0,))), axis=1), "f32[n,8]")[1]
+    assert across == ["reduce_max", "sub", "softmax"]
+
+
+def test_a_guard_against_nan_stays_where_the_function_would_not_be_nan() -> None:
+    def written(b: Builder, x: Value) -> Value:
+        return b.where(b.isnan(x), x, b.cast(b.isinf(x), dtype=F32))
+
+    assert "where" in _found(written, "f32[n,8]")[1]
+
+
 def test_nearly_is_not_enough() -> None:
     silu_of_two = _found(lambda b, x, y: b.mul(x, b.sigmoid(y)), "f32[3]", "f32[3]")[1]
     assert silu_of_two == ["sigmoid", "mul"]

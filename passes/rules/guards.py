@@ -1,0 +1,124 @@
+"""What guards against NaN, infinities and empty sums where the ops do so themselves."""
+
+# pyright: reportSelfClsParameterName=false, reportGeneralTypeIssues=false
+# A rule is a class of plain functions: they take a builder and what was bound, never `self`.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dragoman.ir.arithmetic import FLOAT64
+from dragoman.ir.builder import Builder, trace
+from dragoman.ir.dims import is_one
+from dragoman.ir.graph import Graph, Node, Value
+from dragoman.ir.op import normal_axis, sample
+from dragoman.ir.ops.comparison import Where
+from dragoman.ir.ops.softmax import Softmax
+from dragoman.ir.types import BOOL, parse_type
+from dragoman.passes.pattern import scalar_of
+from dragoman.passes.rewrite import Replacement, rewrite, rewrite_node
+
+
+def _guarded(test: Callable[[Builder, Value], Value]) -> Callable[[], Graph]:
+    return lambda: trace(lambda b, x: b.where(test(b, x), x, b.softplus(x, threshold=None)), parse_type("f32[2,3]"))
+
+
+@rewrite_node(roots=[Where], samples=[_guarded(lambda b, x: b.not_equal(x, x)), _guarded(lambda b, x: b.isnan(x))])
+class DropGuardAgainstNan:
+    """where(x is NaN, x, f(x))  ->  f(x)  where f of NaN is NaN"""
+
+    def apply(b: Builder, node: Node) -> Replacement | str:
+        condition, x, otherwise = node.operands
+        test = condition.producer if condition is not None else None
+        if x is None or test is None or otherwise is None or not _asks_for_nan(test, x):
+            return "the condition does not ask whether the value chosen is NaN"
+        function = otherwise.producer
+        if function is None or list(function.operands) != [x] or not _passes_nan_on(function):
+            return "what is chosen otherwise is not known to be NaN for NaN"
+        return Replacement((otherwise,), (node, test, function))
+
+
+def _asks_for_nan(test: Node, x: Value) -> bool:
+    return (test.op.name == "not_equal" and list(test.operands) == [x, x]) or (
+        test.op.name == "isnan" and test.operands[0] is x
+    )
+
+
+def _passes_nan_on(function: Node) -> bool:
+    if not function.op.pointwise or not function.result.type.dtype.is_float:
+        return False
+    with np.errstate(all="ignore"):
+        return bool(np.isnan(np.asarray(function.op.reference(FLOAT64, np.array(np.nan)))).all())
+
+
+def _known(truth: bool) -> Callable[[], Graph]:
+    def choose(b: Builder, x: Value, y: Value) -> Value:
+        return b.where(b.constant(value=truth, dtype=BOOL), x, y)
+
+    return lambda: trace(choose, parse_type("f32[2,1]"), parse_type("f32[3]"))
+
+
+@rewrite_node(roots=[Where], samples=[_known(True), _known(False)])
+class DropKnownChoice:
+    """where(true, x, y)  ->  x,  where(false, x, y)  ->  y"""
+
+    def apply(b: Builder, node: Node) -> Replacement | str:
+        condition, *choices = node.operands
+        constant = condition.producer if condition is not None else None
+        if condition is None or constant is None or constant.op.name != "constant":
+            return "the condition is not known"
+        chosen = choices[0] if scalar_of(condition) else choices[1]
+        assert chosen is not None
+        return Replacement((b.broadcast_to(chosen, shape=node.result.type.shape),), (node, constant))
+
+
+def _shifted() -> Graph:
+    def soften(b: Builder, x: Value) -> Value:
+        return b.softmax(b.sub(x, b.reduce_max(x, axes=(1,), keepdims=True)), axis=1)
+
+    return trace(soften, parse_type("f32[2,3]"))
+
+
+@rewrite_node(roots=[Softmax], samples=[_shifted])
+class DropMaximumBeforeSoftmax:
+    """softmax(x − max(x))  ->  softmax(x)  with the maximum over the softmax's axis"""
+
+    def apply(b: Builder, node: Node) -> Replacement | str:
+        op: Any = node.op
+        shifted = node.operands[0]
+        difference = shifted.producer if shifted is not None else None
+        if difference is None or difference.op.name != "sub":
+            return "nothing is subtracted before the softmax"
+        x, top = difference.operands
+        assert x is not None
+        assert top is not None
+        nodes = [difference]
+        while top.producer is not None and top.producer.op.name in ("reshape", "unsqueeze", "squeeze"):
+            nodes.append(top.producer)
+            (top,) = top.producer.operands  # type: ignore[assignment]
+            assert top is not None
+        axis = normal_axis(op.axis, node.result.type.rank)
+        if top.producer is None or top.producer.op.name != "reduce_max":
+            return "what is subtracted is no maximum"
+        subtracted = difference.operands[1]
+        assert subtracted is not None
+        lead = node.result.type.rank - subtracted.type.rank
+        if x.type.rank != node.result.type.rank or (axis >= lead and not is_one(subtracted.type.shape[axis - lead])):
+            return f"what is subtracted varies along axis {axis}"
+        return Replacement((b.softmax(x, axis=op.axis),), (node, *nodes))
+
+
+@rewrite(
+    samples=[sample("f32[2,3]"), sample("f16[]")], single_use=True, inexact="softplus is min and max of its operand"
+)
+class NegatedSoftplus:
+    """−softplus(−x)  ->  log_sigmoid(x)"""
+
+    def before(b: Any, x: Any) -> Any:
+        return b.neg(b.softplus(b.neg(x), beta=1.0, threshold=None))
+
+    def after(b: Builder, x: Value) -> Value:
+        return b.log_sigmoid(x)
