@@ -18,7 +18,7 @@ import numpy as np
 
 from dragoman.ir.arithmetic import Inexact
 from dragoman.ir.dims import Dim, DimExpr, Symbol
-from dragoman.ir.errors import DragomanError
+from dragoman.ir.errors import DragomanError, TypeRuleError
 from dragoman.ir.field import FIELD, PRIMES, FieldArray
 from dragoman.ir.graph import Graph
 from dragoman.ir.interpreter import Interpreter
@@ -72,12 +72,15 @@ def prove_exact(before: Graph, after: Graph, *, fixed: Mapping[int, Any] | None 
         return ExactResult(Outcome.DIFFERENT, "the two have different numbers of inputs or outputs")
     fixed = fixed or {}
     result = ExactResult(Outcome.UNDECIDED, "the smallest instance is too large to evaluate exactly")
-    for instance in small_instances(before, after, frozenset(fixed)):
-        try:
-            result = _compared(before, after, instance, fixed, seed)
-        except Inexact as error:  # an op has no meaning over the field, at no extents
-            return ExactResult(Outcome.UNDECIDED, str(error), instance.shapes)
-        if result.outcome is Outcome.EQUAL:
+    for least in LEAST_EXTENTS:
+        for instance in small_instances(before, after, frozenset(fixed), least):
+            try:
+                result = _compared(before, after, instance, fixed, seed)
+            except Inexact as error:  # an op has no meaning over the field, at no extents
+                return ExactResult(Outcome.UNDECIDED, str(error), instance.shapes)
+            if result.outcome is Outcome.EQUAL:
+                return result
+        if result.outcome is Outcome.DIFFERENT or not before.symbols():
             break
     return result
 
@@ -175,18 +178,22 @@ def _symbols_of(graphs: Sequence[Graph]) -> dict[str, Symbol]:
     return {n: s for graph in graphs for n, s in graph.symbols().items()}
 
 
-def small_instances(before: Graph, after: Graph, keep: frozenset[int] = frozenset()) -> Iterator[Instance]:
+LEAST_EXTENTS = (2, 8)
+"""What symbols are at least: first, and where the original has no meaning for that, as the fifth of so many."""
+
+
+def small_instances(
+    before: Graph, after: Graph, keep: frozenset[int] = frozenset(), least: int = LEAST_EXTENTS[0]
+) -> Iterator[Instance]:
     """Instances that both graphs accept, small enough to be evaluated: shrunk as far as types allow, then as declared.
 
     What holds of the declared extents alone (a sum divided by 768 is a mean over 768) shows in the second only. Inputs
-    in `keep` are not shrunk. Symbols get 2 to 5; 8 to 11 where `before` has no meaning for those, as the fifth of
-    so many; 1 where all that is too large.
+    in `keep` are not shrunk. Symbols get `least` to `least + 3`, or 1 where that is too large.
     """
     symbols = sorted(_symbols_of((before, after)).items())
-    small, larger = ({n: small_extent(s, least + i % 4) for i, (n, s) in enumerate(symbols)} for least in (2, 8))
-    has_meaning = with_input_types(before, [v.type.substitute(small) for v in before.inputs], small) is not None
+    sizes = {n: small_extent(s, least + i % 4) for i, (n, s) in enumerate(symbols)}
     ones = {n: small_extent(s, 1) for n, s in symbols}
-    for chosen in (small if has_meaning else larger, ones):
+    for chosen in (sizes, ones):
         found = [i for i in _at(before, after, chosen, keep) if instance_size(before, after, i) <= _MAX_ELEMENTS]
         if found:
             yield from found
@@ -194,7 +201,10 @@ def small_instances(before: Graph, after: Graph, keep: frozenset[int] = frozense
 
 
 def _at(before: Graph, after: Graph, sizes: Mapping[str, int], keep: frozenset[int]) -> Iterator[Instance]:
-    declared = [v.type.substitute(sizes) for v in before.inputs]
+    try:
+        declared = [v.type.substitute(sizes) for v in before.inputs]
+    except TypeRuleError:  # n − 3 of 2
+        return
     if not all(t.is_static for t in declared):
         return
     shrunk = _shrunk(before, after, declared, sizes, keep)

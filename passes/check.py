@@ -18,6 +18,7 @@ import numpy as np
 from dragoman.ir.arithmetic import FLOAT64
 from dragoman.ir.errors import DragomanError, VerifyError
 from dragoman.ir.exact import (
+    LEAST_EXTENTS,
     ExactResult,
     Instance,
     Outcome,
@@ -190,9 +191,12 @@ class RewriteChecker:
         """Proof A, and proof B on random values, at extents shrunk where the types allow it."""
         proof, relied_on = self._exact(cut)
         region: _Region | None = None
-        for instance in _instances(cut):
-            region = self._at(cut, instance, proof, relied_on)
-            if region.local.ok:
+        for least in LEAST_EXTENTS:
+            for instance in _instances(cut, least):
+                region = self._at(cut, instance, proof, relied_on)
+                if region.local.ok:
+                    return region
+            if region is not None and region.local.has_meaning:
                 break
         if region is None:
             raise _TooLarge
@@ -202,7 +206,8 @@ class RewriteChecker:
         left, right = (with_input_types(g, instance.types, instance.sizes) for g in (cut.before, cut.after))
         if left is None or right is None:
             reason = f"one of the regions does not type-check at {dict(instance.sizes)}"
-            return _Region(cut.before, cut.after, instance, (), proof, LocalResult(False, reason))
+            refusal = LocalResult(False, reason, has_meaning=left is not None)
+            return _Region(cut.before, cut.after, instance, (), proof, refusal)
         roles = [_narrower(a, b) for a, b in zip(input_roles(left), input_roles(right), strict=True)]
         region = _Region(left, right, instance, roles, proof, LocalResult(True), relied_on)
         region.local = check_local(left, right, [self._random(region, i, v) for i, v in enumerate(cut.frontier)])
@@ -251,9 +256,9 @@ class RewriteChecker:
                     reference.learn(original, interpreter.values[result])
 
 
-def _instances(cut: Cut) -> list[Instance]:
+def _instances(cut: Cut, least: int) -> list[Instance]:
     """Extents at which proof B is done, until it holds: the declared ones alone if that is quick, else shrunk first."""
-    found = list(small_instances(cut.before, cut.after))
+    found = list(small_instances(cut.before, cut.after, least=least))
     quick = found and instance_size(cut.before, cut.after, found[-1]) <= _QUICK
     return found[-1:] if quick else found
 
