@@ -25,6 +25,7 @@ from dragoman.passes.rules import (
     projections,
     reductions,
     rows,
+    scores,
 )
 
 CANONICAL: tuple[Rule, ...] = rules_in(movement, arithmetic, reductions)
@@ -33,6 +34,7 @@ GUARDS: tuple[Rule, ...] = rules_in(guards)
 POSITIONS: tuple[Rule, ...] = rules_in(masks)
 PRODUCTS: tuple[Rule, ...] = rules_in(products)
 LOGARITHMS: tuple[Rule, ...] = rules_in(logarithms)
+SCORES: tuple[Rule, ...] = rules_in(scores)
 LOOPS: tuple[Rule, ...] = rules_in(cells)
 AFFINE: tuple[Rule, ...] = rules_in(bias, batch_norm)
 ROWS: tuple[Rule, ...] = rules_in(rows)
@@ -66,6 +68,17 @@ def recognise(graph: Graph, context: Context) -> int:
     """Composite ops that were spelled out."""
     # A softmax shows what is added to its scores, and that shows the attention around it.
     return recognise_with(graph, context, recognisers(), beside=(*MASKS, *GUARDS)) + context.rewrite(graph, LOGARITHMS)
+
+
+def bare_scores(graph: Graph, context: Context) -> int:
+    """Attention whose scores have more axes than they need: those go, and it is looked for again."""
+    total = 0
+    for _ in range(2 * _ROUNDS):
+        changes = context.rewrite(graph, (*GUARDS, *SCORES, projections.DropOnesBeforeTranspose))
+        if not changes:
+            break
+        total += changes + canonicalise(graph, context) + contract(graph, context)
+    return total + recognise(graph, context) if total else 0
 
 
 def recognise_loops(graph: Graph, context: Context) -> int:
@@ -106,6 +119,7 @@ OPTIMISE: tuple[Pass, ...] = (
     simplify_masks,
     contract,
     recognise,
+    bare_scores,
     recognise_loops,
     simplify_masks,
     fold_constants,

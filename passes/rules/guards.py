@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +18,12 @@ from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.op import normal_axis, sample
 from dragoman.ir.ops.comparison import Where
 from dragoman.ir.ops.softmax import Softmax
-from dragoman.ir.types import BOOL, parse_type
+from dragoman.ir.types import BOOL, F32, F64, parse_type, same_shape
+from dragoman.ir.weights import ArrayWeight
 from dragoman.passes.pattern import scalar_of
+from dragoman.passes.positions import made_of
 from dragoman.passes.rewrite import Replacement, rewrite, rewrite_node
+from dragoman.passes.rules.masks import looks_back_along
 
 
 def _guarded(test: Callable[[Builder, Value], Value]) -> Callable[[], Graph]:
@@ -96,7 +100,7 @@ class DropMaximumBeforeSoftmax:
         assert x is not None
         assert top is not None
         nodes = [difference]
-        while top.producer is not None and top.producer.op.name in ("reshape", "unsqueeze", "squeeze"):
+        while top.producer is not None and top.producer.op.name in ("reshape", "unsqueeze", "squeeze", "transpose"):
             nodes.append(top.producer)
             (top,) = top.producer.operands  # type: ignore[assignment]
             assert top is not None
@@ -109,6 +113,64 @@ class DropMaximumBeforeSoftmax:
         if x.type.rank != node.result.type.rank or (axis >= lead and not is_one(subtracted.type.shape[axis - lead])):
             return f"what is subtracted varies along axis {axis}"
         return Replacement((b.softmax(x, axis=op.axis),), (node, *nodes))
+
+
+_LARGEST_MASK = 1 << 24  # bytes of a mask that is looked through
+_NEVER = -1e30  # a score to which nothing that is not as large adds anything, in f32 as in float64
+
+
+def _chosen_scores(weight: bool) -> Callable[[], Graph]:
+    def soften(b: Builder, x: Value, m: Value) -> Value:
+        return b.softmax(b.where(m, x, -3e38), axis=2)
+
+    def build() -> Graph:
+        if not weight:
+            return trace(soften, parse_type("f32[2,3,4]"), parse_type("bool[3,4]"))
+        graph = Graph()
+        x = graph.add_input(parse_type("f32[2,4,4]"), "x")
+        mask = graph.add_weight("mask", ArrayWeight(np.tri(4, dtype=np.bool_)))
+        graph.set_outputs([soften(Builder(graph), x, mask)])
+        return graph
+
+    return build
+
+
+@rewrite_node(
+    roots=[Softmax],
+    samples=[_chosen_scores(weight=False), _chosen_scores(weight=True)],
+    inexact="over the reals a score of −10³⁰ is not without weight",
+)
+class AddMaskToScores:
+    """softmax(where(m, x, −large))  ->  softmax(x + where(m, 0, −large))  with −∞ where no row of m is empty"""
+
+    def apply(b: Builder, node: Node) -> Replacement | str:
+        op: Any = node.op
+        choice = node.operands[0].producer if node.operands[0] is not None else None
+        if choice is None or not isinstance(choice.op, Where):
+            return "the scores are not chosen by a mask"
+        mask, x, otherwise = choice.operands
+        assert mask is not None
+        assert x is not None
+        assert otherwise is not None
+        number = scalar_of(otherwise)
+        if not isinstance(number, (int, float)) or not number <= _NEVER:
+            return "what is chosen otherwise is not a number that leaves no weight"
+        dtype, rank = x.type.dtype, node.result.type.rank
+        if dtype not in (F32, F64) or not same_shape(x.type.shape, node.result.type.shape):
+            return f"scores {x.type}, of a {node.result.type}"
+        reason = _rows_with_some(mask) if normal_axis(op.axis, rank) == rank - 1 else None
+        lowest = b.const(-math.inf if reason is not None else number, dtype)
+        y = b.softmax(b.add(x, b.where(mask, b.const(0.0, dtype), lowest)), axis=op.axis)
+        known = [otherwise.producer] if otherwise.producer is not None else []
+        return Replacement((y,), (node, choice, *known, *(reason or ())))
+
+
+def _rows_with_some(mask: Value) -> list[Node] | None:
+    """The nodes that tell that each row of a mask lets something through; None where that is not known."""
+    if mask.weight is not None:
+        small = mask.type.is_static and mask.type.rank > 0 and mask.weight.nbytes <= _LARGEST_MASK
+        return [] if small and bool(np.asarray(mask.weight.array()).any(axis=-1).all()) else None
+    return made_of(mask) if looks_back_along(mask, mask.type.shape) else None
 
 
 @rewrite(

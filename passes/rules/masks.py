@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,10 @@ from dragoman.ir.dims import Dim, bounds, floordiv, is_one, same
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.op import normal_axis
 from dragoman.ir.ops.attention import Attention
-from dragoman.ir.ops.comparison import Comparison, LogicalAnd, LogicalOr
+from dragoman.ir.ops.comparison import Comparison, LogicalAnd, LogicalOr, NotEqual, Where
 from dragoman.ir.ops.indexing import GatherNd, Take
-from dragoman.ir.types import BOOL, I64, Shape, parse_type, same_shape
+from dragoman.ir.types import BOOL, F32, I64, Shape, parse_type, same_shape
+from dragoman.passes.pattern import scalar_of
 from dragoman.passes.positions import Positions, difference, index_columns, made_of, positions
 from dragoman.passes.rewrite import Replacement, rewrite_node
 
@@ -55,6 +57,26 @@ class KnownComparison:
         return Replacement((spread,), tuple(made_of(node.results[0])))
 
 
+def _truths_as_numbers() -> Graph:
+    return trace(lambda b, x: b.not_equal(b.cast(x, dtype=F32), 0.0), parse_type("bool[2,3]"))
+
+
+@rewrite_node(roots=[NotEqual], samples=[_truths_as_numbers])
+class TruthOfNumber:
+    """cast(c) ≠ 0  ->  c  where c is true or false"""
+
+    def apply(b: Builder, node: Node) -> Replacement | str:
+        number, zero = node.operands
+        cast = number.producer if number is not None else None
+        truth = cast.operands[0] if cast is not None and cast.op.name == "cast" else None
+        if cast is None or truth is None or truth.type.dtype != BOOL:
+            return "what is compared was never true or false"
+        if zero is None or scalar_of(zero) != 0:
+            return "it is not compared with 0"
+        made = (zero.producer,) if zero.producer is not None else ()
+        return Replacement((truth,), (node, cast, *made))
+
+
 def _joined(connective: str) -> Callable[[], Graph]:
     def build() -> Graph:
         def join(b: Builder, x: Value) -> Value:
@@ -80,6 +102,32 @@ class DropKnownOperand:
                 spread = b.broadcast_to(other, shape=node.results[0].type.shape)
                 return Replacement((spread,), (node, *made_of(value)))
         return "neither operand is known"
+
+
+def _truths(first: bool) -> Callable[[], Graph]:
+    def choose(b: Builder, x: Value) -> Value:
+        given, other = (b.constant(value=truth, dtype=BOOL) for truth in (first, not first))
+        return b.where(x, b.broadcast_to(given, shape=(2, 3)), other)
+
+    return lambda: trace(choose, parse_type("bool[3]"))
+
+
+@rewrite_node(roots=[Where], samples=[_truths(True), _truths(False)])
+class DropChoiceOfTruths:
+    """where(c, true, false)  ->  c,  where(c, false, true)  ->  not c"""
+
+    def apply(b: Builder, node: Node) -> Replacement | str:
+        condition, *choices = node.operands
+        assert condition is not None
+        if node.results[0].type.dtype != BOOL:
+            return "no truths are chosen"
+        known = [positions(v) if v is not None else None for v in choices]
+        truths = [k.start for k in known if k is not None and k.constant()]
+        if truths not in ([1, 0], [0, 1]):
+            return "what is chosen is not known, or the same"
+        value = condition if truths == [1, 0] else b.logical_not(condition)
+        spread = b.broadcast_to(value, shape=node.results[0].type.shape)
+        return Replacement((spread,), (node, *made_of(*(v for v in choices if v is not None))))
 
 
 def _gathered_rows() -> Graph:
@@ -193,7 +241,7 @@ class CausalMask:
         if mask is None or op.causal or mask.type.dtype != BOOL:
             return "there is no bool mask, or it is causal already"
         parts, joints = _conjuncts(mask)
-        causal = next((part for part in parts if _looks_back_along(part, mask.type.shape)), None)
+        causal = next((part for part in parts if looks_back_along(part, mask.type.shape)), None)
         if causal is None:
             return "no part of the mask compares the positions of keys with those of queries"
         attributes = dict(op.attributes()) | {"causal": True}
@@ -220,9 +268,14 @@ def _conjuncts(mask: Value) -> tuple[list[Value], list[Node]]:
     return parts, joints
 
 
-def _looks_back_along(part: Value, mask: Shape) -> bool:
+def looks_back_along(part: Value, mask: Shape) -> bool:
     """Whether a comparison holds where the index along the last axis is at most that along the one before it."""
     node = part.producer
+    while node is not None and node.op.name in ("reshape", "unsqueeze", "broadcast_to") and part.type.rank >= 2:
+        (inner,) = node.operands
+        if inner is None or not same_shape(inner.type.shape[-2:], part.type.shape[-2:]):
+            return False
+        part, node = inner, inner.producer
     ordered = {"less_equal": (1, 0), "less": (1, 1), "greater_equal": (-1, 0), "greater": (-1, 1)}
     if node is None or node.op.name not in ordered or part.type.rank < 2:
         return False
@@ -237,6 +290,30 @@ def _looks_back_along(part: Value, mask: Shape) -> bool:
     ahead = found[0].start * sign + strict  # key − query + ahead ≤ 0
     wanted = (*(0 for _ in steps[:-2]), -1, 1)
     return same(ahead, 0) and all(same(s, w) for s, w in zip(steps, wanted, strict=True))
+
+
+def _numbers_for_truths() -> Graph:
+    def attend(b: Builder, q: Value, k: Value, v: Value, some: Value) -> Value:
+        mask = b.where(some, b.const(0.0, F32), b.const(-math.inf, F32))
+        return b.attention(q, k, v, mask, empty_rows="nan")
+
+    return trace(attend, *map(parse_type, (*_HEADS, "bool[2,1,1,5]")))
+
+
+@rewrite_node(roots=[Attention], samples=[_numbers_for_truths], inexact="the field has no infinity")
+class MaskOfTruths:
+    """attention(q, k, v, where(m, 0, −∞))  ->  attention(q, k, v, m)"""
+
+    def apply(b: Builder, node: Node) -> Replacement | str:
+        query, key, value, *rest = node.operands
+        choice = rest[0].producer if rest and rest[0] is not None else None
+        if choice is None or not isinstance(choice.op, Where):
+            return "the mask is not chosen by truths"
+        condition, *choices = choice.operands
+        if [scalar_of(v) if v is not None else None for v in choices] != [0.0, -math.inf]:
+            return "it is not 0 where they are true and −∞ where they are not"
+        made = [v.producer for v in choices if v is not None and v.producer is not None]
+        return Replacement(b.apply(node.op, query, key, value, condition), (node, choice, *made))
 
 
 def _stretched_mask() -> Graph:

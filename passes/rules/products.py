@@ -125,25 +125,48 @@ def _one_turned(b: Builder, x: Value, y: Value) -> Value:
     return b.transpose(b.matmul(x, b.transpose(y, perm=(0, 2, 1))), perm=(0, 2, 1))
 
 
+def _turned_and_moved(b: Builder, x: Value, y: Value) -> Value:
+    product = b.matmul(b.transpose(x, perm=(0, 2, 3, 1)), b.transpose(y, perm=(0, 1, 3, 2)))
+    return b.transpose(product, perm=(0, 3, 1, 2))
+
+
 @rewrite_node(
     roots=[Transpose],
-    samples=[_graph(_both_turned, "f32[3,2]", "f32[4,3]"), _graph(_one_turned, "f32[2,2,3]", "f32[2,4,3]")],
+    samples=[
+        _graph(_both_turned, "f32[3,2]", "f32[4,3]"),
+        _graph(_one_turned, "f32[2,2,3]", "f32[2,4,3]"),
+        _graph(_turned_and_moved, "f32[5,2,3,4]", "f32[5,3,6,2]"),
+    ],
 )
 class ExchangeFactors:
-    """transpose(x · transpose(y))  ->  y · transpose(x)"""
+    """transpose(x · transpose(y))  ->  y · transpose(x), also where the outer transpose moves other axes besides"""
 
     def apply(b: Builder, node: Node) -> Replacement | str:
         assert isinstance(node.op, Transpose)
         product = node.operands[0].producer if node.operands[0] is not None else None
-        if product is None or product.op.name != "matmul" or not _exchanges(node.op) or len(product.result.uses) > 1:
-            return "no product with rows and columns exchanged"
+        if product is None or product.op.name != "matmul" or len(product.result.uses) > 1:
+            return "no product, or one that is used elsewhere"
         x, y = product.operands
         assert x is not None
         assert y is not None
         if min(x.type.rank, y.type.rank) < 2 or (_turns(x) is None and _turns(y) is None):
             return "neither factor is transposed"
+        rank = len(node.op.perm)
+        perm = [p % rank for p in node.op.perm]
+        if perm.index(rank - 1) > perm.index(rank - 2):
+            return "rows stay before columns"
+        if not _exchanges(node.op) and not all(_is_transposed(v) for v in (x, y)):
+            return "a factor that is not transposed would be"
         turned = [v.producer for v in (x, y) if _turns(v) is not None and v.producer is not None]
-        return Replacement((b.matmul(_turned(b, y), _turned(b, x)),), (node, product, *dict.fromkeys(turned)))
+        result = b.matmul(_turned(b, y), _turned(b, x))
+        if not _exchanges(node.op):
+            swapped = {rank - 1: rank - 2, rank - 2: rank - 1}
+            result = b.transpose(result, perm=tuple(swapped.get(p, p) for p in perm))
+        return Replacement((result,), (node, product, *dict.fromkeys(turned)))
+
+
+def _is_transposed(value: Value) -> bool:
+    return value.producer is not None and isinstance(value.producer.op, Transpose)
 
 
 def _moved_batches(b: Builder, x: Value, y: Value) -> Value:
