@@ -44,7 +44,13 @@ class Miss:
     reason: str
     depth: int
     of: int
+    right_op: bool = True  # it stopped at the op that was needed, for an attribute or a type of it
     places: list[Place] = field(default_factory=list)
+
+    @property
+    def nearness(self) -> float:
+        """How much of the rule was found; the right op counts as half found."""
+        return (self.depth + self.right_op / 2) / max(self.of, 1)
 
 
 @dataclass
@@ -127,7 +133,7 @@ def _note_misses(graph: Graph, rules: Iterable[Rule], stories: dict[str, RuleSto
         if miss.depth or name not in compared:  # where nothing could be compared is told only if that is so everywhere
             stories[name].misses.append(miss)
     for story in stories.values():
-        story.misses.sort(key=lambda m: (-m.depth / max(m.of, 1), -m.depth))
+        story.misses.sort(key=lambda m: (-m.nearness, -m.depth))
 
 
 def _miss(rule: Rule, node: Node, *, thorough: bool) -> NearMiss | None:
@@ -156,7 +162,7 @@ def _add(found: dict[tuple[str, str, str], Miss], rule: Rule, miss: NearMiss, ro
     node = miss.node or root
     key = rule.name, node.op.name, miss.reason
     if key not in found:
-        found[key] = Miss(node.op.name, miss.reason, max(miss.depth, 0), miss.of)
+        found[key] = Miss(node.op.name, miss.reason, max(miss.depth, 0), miss.of, miss.wanted is None)
     place = _place(node.provenance if str(node.provenance) else root.provenance)
     if place not in found[key].places:
         found[key].places.append(place)

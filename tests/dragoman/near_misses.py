@@ -246,10 +246,9 @@ class SoftmaxWithEpsilon(nn.Module):
         return raised / (raised.sum(-1, keepdim=True) + 1e-9)
 
 
-class SoftmaxOfOtherMaximum(nn.Module):
+class SoftmaxOfTwoTemperatures(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        raised = torch.exp(x - x.amax(-2, keepdim=True))
-        return raised / raised.sum(-1, keepdim=True)
+        return torch.exp(x) / torch.exp(0.5 * x).sum(-1, keepdim=True)
 
 
 class LogSoftmaxWithEpsilon(nn.Module):
