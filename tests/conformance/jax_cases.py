@@ -111,16 +111,31 @@ def _breaks_a_promise(function: Any, arrays: list[Any]) -> bool:
     return bool(((starts < 0) | (starts > last)).any())
 
 
+def _one_answer(harness: Any, arrays: list[Any]) -> Any:
+    """The function of a harness, made to have one right answer: `approx_top_k` does not promise which of equal elements
+    it names, so where there are some, each index is judged by the element that it names.
+    """
+    if harness.group_name != "approx_top_k" or len(np.unique(arrays[0])) == arrays[0].size:
+        return harness.dyn_fun
+
+    def named(x: Any) -> Any:
+        values, places = harness.dyn_fun(x)
+        return values, jax.numpy.take_along_axis(x, places, axis=-1)
+
+    return named
+
+
 def _compared(harness: Any) -> Outcome:
     arguments = harness.dyn_args_maker(np.random.RandomState(0))
     arrays = [np.asarray(a) if isinstance(a, (bool, int, float, complex)) else a for a in arguments]
+    function = _one_answer(harness, arrays)
     try:
-        jax.tree_util.tree_map(np.asarray, jax.tree_util.tree_leaves(jax.jit(harness.dyn_fun)(*arrays)))
+        jax.tree_util.tree_map(np.asarray, jax.tree_util.tree_leaves(jax.jit(function)(*arrays)))
     except Exception as error:
         return Outcome("excluded", f"JAX itself does not run it: {type(error).__name__}")
-    if _breaks_a_promise(harness.dyn_fun, arrays):
+    if _breaks_a_promise(function, arrays):
         return Outcome("excluded", _PROMISED)
-    found = import_function(harness.dyn_fun, arrays)
+    found = import_function(function, arrays)
     graph, runner = found.imported.graph, found.runner
     if not graph.outputs:
         return Outcome("excluded", "it gives no array")

@@ -45,8 +45,15 @@ def top_k(c: Context, x: Value, *, k: Any, axis: int = -1, **_: Any) -> list[Val
 
 
 @translates("approx_top_k")
-def approx_top_k(c: Context, x: Value, *, k: Any, reduction_dimension: int, is_max_k: bool, **_: Any) -> list[Value]:
-    """The largest or smallest elements, all of them right."""
+def approx_top_k(
+    c: Context, x: Value, *, k: Any, reduction_dimension: int, is_max_k: bool, aggregate_to_topk: bool, **_: Any
+) -> list[Value]:
+    """The largest or smallest elements, all of them right, whatever share of them is asked for."""
+    if not aggregate_to_topk:
+        raise Unsupported(
+            "approx_top_k with aggregate_to_topk=False: how many elements it gives, and in which order, is left to the"
+            " device; ask for aggregate_to_topk=True"
+        )
     axis = reduction_dimension % x.type.rank
     values, places = c.b.topk(x, k=c.dim(k), axis=axis, largest=is_max_k)
     return [values, c.cast(places, c.types[1].dtype)]
