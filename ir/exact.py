@@ -22,6 +22,7 @@ from dragoman.ir.errors import DragomanError, TypeRuleError
 from dragoman.ir.field import FIELD, PRIMES, FieldArray
 from dragoman.ir.graph import Graph
 from dragoman.ir.interpreter import Interpreter
+from dragoman.ir.op import Op
 from dragoman.ir.roles import InputRole, Kind, index_range, input_roles
 from dragoman.ir.types import TensorType, same_type
 
@@ -155,12 +156,33 @@ def with_input_types(graph: Graph, types: Sequence[TensorType], sizes: Mapping[s
             mapping[value] = copied.add_weight(name, value.weight)
         for node in graph:
             operands = [mapping[v] if v is not None else None for v in node.operands]
-            inserted = copied.insert(node.op.substitute(symbols), operands)
+            inserted = copied.insert(_op_at(node.op, symbols), operands)
             mapping.update(zip(node.results, inserted.results, strict=True))
     except DragomanError:
         return None
     copied.set_outputs([mapping[v] for v in graph.outputs], graph.output_names)
     return copied
+
+
+def _op_at(op: Op, symbols: Mapping[str, Dim]) -> Op:
+    """An op with symbols replaced, in the types within its regions too. Raises TypeRuleError."""
+    op = op.substitute(symbols)
+    if not op.regions:
+        return op
+    return op.with_attributes(**{name: _regions_at(value, symbols) for name, value in op.attributes()})
+
+
+def _regions_at(value: Any, symbols: Mapping[str, Dim]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_regions_at(item, symbols) for item in value)
+    if not isinstance(value, Graph):
+        return value
+    if not set(symbols) & set(value.symbols()):
+        return value
+    region = with_input_types(value, [v.type.substitute(symbols) for v in value.inputs], symbols)
+    if region is None:
+        raise TypeRuleError("a region does not type-check at these sizes")
+    return region
 
 
 def _symbol_values(graph: Graph, types: Sequence[TensorType]) -> dict[str, Dim]:

@@ -191,3 +191,16 @@ def test_a_type_that_no_longer_fits_gives_no_graph() -> None:
     retyped = with_input_types(before, [parse_type("f32[7,4]"), parse_type("f32[4,5]")])
     assert retyped is not None
     assert str(retyped.outputs[0].type) == "f32[7,5]"
+
+
+def test_regions_with_symbols_in_their_types_are_proved_at_sizes_of_all_of_them() -> None:
+    body = trace(lambda b, total, x: [b.add(total, x)], *map(parse_type, ("f32[batch,3]", "f32[batch,3]")))
+
+    def loop(b: Any, start: Any, xs: Any) -> Any:
+        return b.scan(start, xs, body=body, carries=1, length=4)
+
+    graph = trace(loop, *map(parse_type, ("f32[batch,3]", "f32[4,batch,3]")))
+    at_two = with_input_types(graph, [parse_type("f32[2,3]"), parse_type("f32[4,2,3]")])
+    assert at_two is not None
+    assert str(at_two.outputs[0].type) == "f32[2,3]"
+    assert prove_exact(graph, graph).outcome is Outcome.EQUAL
