@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dragoman.ir.graph import Graph
+from dragoman.ir.ops.activation import Relu
+from dragoman.ir.ops.elementwise import Square
+from dragoman.ir.ops.reduce import ReduceMean
 from dragoman.passes.deduplicate import deduplicate
 from dragoman.passes.eliminate_dead import eliminate_dead
 from dragoman.passes.fold_constants import fold_constants, fold_scalars
@@ -26,11 +29,13 @@ from dragoman.passes.rules import (
     reductions,
     rows,
     scores,
+    variances,
 )
 
 CANONICAL: tuple[Rule, ...] = rules_in(movement, arithmetic, reductions)
 MASKS: tuple[Rule, ...] = rules_in(attention)
 GUARDS: tuple[Rule, ...] = rules_in(guards)
+VARIANCES: tuple[Rule, ...] = rules_in(variances)
 POSITIONS: tuple[Rule, ...] = rules_in(masks)
 PRODUCTS: tuple[Rule, ...] = rules_in(products)
 LOGARITHMS: tuple[Rule, ...] = rules_in(logarithms)
@@ -62,6 +67,15 @@ def contract(graph: Graph, context: Context) -> int:
             break
         total += changes + canonicalise(graph, context)
     return total
+
+
+def find_variances(graph: Graph, context: Context) -> int:
+    """Variances from means of squares, in the form that norms have."""
+    means = [r for r in recognisers() if r.op in (ReduceMean, Relu, Square)]
+    changes = recognise_with(graph, context, means) + context.rewrite(graph, VARIANCES)
+    if changes:
+        changes += deduplicate(graph, context) + canonicalise(graph, context) + deduplicate(graph, context)
+    return changes
 
 
 def recognise(graph: Graph, context: Context) -> int:
@@ -118,6 +132,7 @@ OPTIMISE: tuple[Pass, ...] = (
     canonicalise,
     simplify_masks,
     contract,
+    find_variances,
     recognise,
     bare_scores,
     recognise_loops,

@@ -137,6 +137,25 @@ def _layer_norm_with_variance(quotient: Quotient) -> Callable[..., Value]:
     return written
 
 
+def _layer_norm_scaled_first(with_variance: bool) -> Callable[..., Value]:
+    """What multiplies the deviation as one factor, scale / √(variance + epsilon), as flax and Haiku have it."""
+
+    def written(op: LayerNorm, b: Builder, x: Value, scale: Value | None = None, bias: Value | None = None) -> Value:
+        wide, factor, shift = _wide(b, x, scale, bias)
+        assert wide is not None
+        axes = op.axes(x.type)
+        deviation = b.sub(wide, b.reduce_mean(wide, axes=axes, keepdims=True))
+        if with_variance:
+            variance = b.variance(wide, axes=axes, keepdims=True, correction=0)
+        else:
+            variance = b.reduce_mean(b.square(deviation), axes=axes, keepdims=True)
+        inverse = b.rsqrt(b.add(variance, op.epsilon))
+        scaled = b.mul(deviation, inverse if factor is None else b.mul(inverse, factor))
+        return _finish(b, scaled, None, shift, x.type.dtype)
+
+    return written
+
+
 class LayerNorm(Op, name="layer_norm"):
     """(x − mean) / √(variance + epsilon) over the axes from `axis` on, then ·scale + bias.
 
@@ -167,6 +186,8 @@ class LayerNorm(Op, name="layer_norm"):
     spellings = (
         *(_layer_norm_form(form) for form in _FORMS[1:]),
         *(_layer_norm_with_variance(quotient) for quotient in _QUOTIENTS),
+        _layer_norm_scaled_first(False),
+        _layer_norm_scaled_first(True),
     )
 
     @classmethod

@@ -242,9 +242,14 @@ class Gates:
             total = value if total is None else b.add(total, value)
         return b.neg(total) if total is not None and sign < 0 else total
 
-    def start(self, b: Builder, carry: int) -> Value:
-        """An initial state as a layer has it: [1, b, h]."""
+    def start(self, b: Builder, carry: int) -> Value | None:
+        """An initial state as a layer has it: [1, b, h]; None for zeros."""
         value = self._starts[carry]
+        if value.producer is not None and value.producer.op.name == "broadcast_to":
+            (filled,) = value.producer.operands
+            if filled is not None and scalar_of(filled) == 0:
+                self._absorb(value.producer)
+                return None
         return b.reshape(value, shape=(1, *value.type.shape))
 
     def replaced(self, b: Builder, results: Sequence[Value], hidden: int) -> tuple[Value, ...]:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from dragoman.ir.builder import Builder, trace
-from dragoman.ir.dims import Dim, same
+from dragoman.ir.dims import Dim, bounds, same
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.op import sample
+from dragoman.ir.ops.indexing import DynamicSlice
 from dragoman.ir.ops.matmul import Matmul
 from dragoman.ir.ops.shape import Concat, Reshape, Transpose
 from dragoman.ir.types import Shape, broadcast, parse_type, same_shape
+from dragoman.ir.weights import ArrayWeight
 from dragoman.passes.rewrite import Replacement, rewrite, rewrite_node
 
 
@@ -196,6 +200,45 @@ class DropBroadcastOfOperand:
         if len(matched) == 1:
             return "no operand is broadcast needlessly"
         return Replacement(b.apply(node.op, *operands), tuple(matched))
+
+
+def _scaled_by_row() -> Graph:
+    graph = trace(lambda b, x: b.mul(x, x), parse_type("f32[2,3,4]"))
+    (node,) = [n for n in graph if n.op.name == "mul"]
+    row = graph.add_weight("row", ArrayWeight(np.arange(4, dtype=np.float32)))
+    node.set_operand(1, Builder(graph, before=node).reshape(row, shape=(1, 1, 4)))
+    return graph
+
+
+@rewrite_node(roots=lambda op: op.pointwise, samples=[_scaled_by_row])
+class DropLeadingOnesOfOperand:
+    """pointwise(reshape(w, (1, …, 1, *shape of w)), y)  ->  pointwise(w, y)  where w is a weight, y has all axes"""
+
+    def apply(b: Builder, node: Node) -> Replacement | str:
+        operands = list(node.operands)
+        rank = node.results[0].type.rank
+        matched = [node]
+        for index, value in enumerate(operands):
+            source = _before_leading_ones(value)
+            others = [v for i, v in enumerate(operands) if i != index and v is not None]
+            if source is not None and value is not None and any(v.type.rank == rank for v in others):
+                assert value.producer is not None
+                operands[index] = source
+                matched.append(value.producer)
+        if len(matched) == 1:
+            return "no operand has leading axes of 1 that another one gives as well"
+        return Replacement(b.apply(node.op, *operands), tuple(matched))
+
+
+def _before_leading_ones(value: Value | None) -> Value | None:
+    """The weight that was given axes of 1 before its own."""
+    node = value.producer if value is not None else None
+    if value is None or node is None or node.op.name not in ("reshape", "unsqueeze") or node.operands[0] is None:
+        return None
+    source = node.operands[0]
+    more = value.type.rank - source.type.rank
+    shape = (*[1] * more, *source.type.shape)
+    return source if source.weight is not None and more > 0 and same_shape(value.type.shape, shape) else None
 
 
 def _repeated_head() -> Graph:
@@ -399,3 +442,35 @@ class DropDoubleFlip:
 
     def after(b: Builder, x: Value, *, a: Any) -> Value:
         return x
+
+
+def _block_at_known_place() -> Graph:
+    graph = trace(lambda b, x, i: b.dynamic_slice(x, i, sizes=(4, 2)), parse_type("f32[4,5]"), parse_type("i64[2]"))
+    (node,) = [n for n in graph if n.op.name == "dynamic_slice"]
+    node.set_operand(1, graph.add_weight("starts", ArrayWeight(np.array([3, 1]))))
+    return graph
+
+
+@rewrite_node(roots=[DynamicSlice], samples=[_block_at_known_place])
+class SliceAtKnownPlace:
+    """dynamic_slice(x, known starts)  ->  slice(x)  where at every size the block lies inside, or is a whole axis"""
+
+    def apply(b: Builder, node: Node) -> Replacement | str:
+        assert isinstance(node.op, DynamicSlice)
+        x, starts = node.operands
+        assert x is not None
+        if starts is None or starts.weight is None:
+            return "where the block begins is not known"
+        cut: list[tuple[int, int, Dim]] = []
+        for axis, (start, size, extent) in enumerate(
+            zip(starts.weight.array().tolist(), node.op.sizes, x.type.shape, strict=True)
+        ):
+            if same(size, extent):
+                continue
+            if start < 0 or bounds(extent - size - start)[0] < 0:
+                return f"along axis {axis} the block may stick out, and is moved then"
+            cut.append((axis, start, size + start))
+        if not cut:
+            return Replacement((x,), (node,))
+        axes, begins, ends = (tuple(column) for column in zip(*cut, strict=True))
+        return Replacement((b.slice(x, axes=axes, starts=begins, stops=ends, steps=(1,) * len(axes)),), (node,))
