@@ -11,7 +11,7 @@ import numpy as np
 
 from dragoman.backends.onnx import types
 from dragoman.backends.onnx.emitter import Emitter
-from dragoman.backends.onnx.table import Where, emits
+from dragoman.backends.onnx.table import Where, all_of, emits
 from dragoman.ir.dims import bounds
 from dragoman.ir.graph import Node, Value
 from dragoman.ir.types import F64, I32
@@ -33,6 +33,14 @@ def _takes(op_type: str) -> Where:
         return types.objection(op_type, opset, (x.type.dtype,))
 
     return where
+
+
+def _keeps_faint_states(node: Node, opset: int) -> str | None:
+    op: Any = node.op
+    bias = node.operands[3] if len(node.operands) > 3 else None
+    if op.activation != "tanh" or (bias is not None and (bias.weight is None or np.any(bias.weight.array()))):
+        return None
+    return "ONNX Runtime's RNN rounds tanh to 1e-7 however small its operand: without a bias all states may be faint"
 
 
 def _rows(order: Sequence[int]) -> Callable[[Array], Array]:
@@ -122,7 +130,7 @@ def gru(e: Emitter, node: Node, x: Value, w: Value, r: Value, *rest: Value | Non
     return _layer(e, "GRU", node, order, "zrh", (x, w, r, both, h0), lengths, 1, linear_before_reset=flag)
 
 
-@emits("rnn", where=_takes("RNN"))
+@emits("rnn", where=all_of(_takes("RNN"), _keeps_faint_states))
 def rnn(e: Emitter, node: Node, x: Value, w: Value, r: Value, *rest: Value | None) -> list[str | Value]:
     """RNN."""
     op: Any = node.op
