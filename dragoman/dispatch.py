@@ -175,6 +175,16 @@ def _read_jax(located: Located, call: _Call) -> _Answer:
     return source, [Note(f"{n!r} is no array: its value {v} is fixed in the result") for n, v in settings(source)]
 
 
+def _read_artefact(located: Located, call: _Call) -> _Answer:
+    try:
+        from dragoman.frontends.jax.stablehlo.load import import_artefact
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{located.spec}: JAX is needed to read it ({error}): pip install 'dragoman[jax]'") from error
+    return import_artefact(
+        located.what, call.args, call.kwargs, dynamic=call.dynamic or None, progress=call.progress
+    ), ()
+
+
 def _read_onnx(located: Located, call: _Call) -> _Answer:
     from dragoman.onnx_source import read_onnx
 
@@ -188,6 +198,7 @@ _READERS: dict[str, Callable[[Located, _Call], _Answer]] = {
     "exported": _read_exported,
     "directory": _read_directory,
     "jax": _read_jax,
+    "artefact": _read_artefact,
     "onnx": _read_onnx,
 }
 

@@ -6,6 +6,7 @@ executes code from it, and therefore only with `trust`. Refuses pickles, TorchSc
 
 from __future__ import annotations
 
+import mmap
 import re
 import sys
 import zipfile
@@ -19,6 +20,7 @@ from dragoman.inputs import positional
 from dragoman.ir.errors import DragomanError, Malformed, UnsafeInput, Unsupported, UsageError
 
 _HEAD = 4096  # bytes read to recognise a format
+_LEAST_ARTEFACT = 64  # bytes
 _WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
 _SOURCES = (
     "give a torch.nn.Module, an ExportedProgram, a function of JAX or a model of flax, equinox or haiku, a path, or"
@@ -33,7 +35,7 @@ class Located:
     `args` and `kwargs` are the example arguments that came with it; `spec` is how a person would name it again.
     """
 
-    kind: str  # "module", "exported", "directory", "jax", "onnx"
+    kind: str  # "module", "exported", "directory", "jax", "artefact", "onnx"
     what: Any
     spec: str
     args: tuple[Any, ...] = ()
@@ -176,7 +178,21 @@ def _located_file(path: Path, trust: bool) -> Located:
             raise refusal(path)
     if _is_onnx(path, head):
         return Located("onnx", path, str(path))
-    raise UsageError(f"{path}: its content is of no format that has a reader (ONNX, a .pt2 archive, a model folder)")
+    if _is_stablehlo(path):
+        return Located("artefact", path, str(path))
+    raise UsageError(
+        f"{path}: its content is of no format that has a reader (ONNX, a .pt2 archive, a jax.export artefact, a model"
+        " folder)"
+    )
+
+
+def _is_stablehlo(path: Path) -> bool:
+    """Whether a file holds a program of StableHLO as bytecode, which jax.export wraps without a mark of its own."""
+    if path.stat().st_size < _LEAST_ARTEFACT:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(b"ML\xefR")
+        return start >= 0 and b"StableHLO_v" in content[start : start + 64]
 
 
 def _starts(*heads: bytes) -> Callable[[Path, bytes], bool]:
