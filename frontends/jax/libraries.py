@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dragoman.frontends.jax.names import leaves
 from dragoman.ir.errors import UsageError
 
 
@@ -24,6 +25,7 @@ class PureModel:
     states: Any = field(default_factory=dict[str, Any])
     name: str = ""
     skip: int = 0  # how many first parameters of `called` the weights take
+    counters: frozenset[str] = frozenset()  # states that count random draws, of no interest where nothing is drawn
 
 
 def pure_model(source: Any, params: Any, kwargs: Mapping[str, Any]) -> PureModel:
@@ -105,7 +107,9 @@ def _nnx(source: Any, params: Any, kwargs: Mapping[str, Any]) -> PureModel:
         result = getattr(model, method)(*args, **kwargs)
         return result, nnx.split(model, nnx.Param, ...)[2]
 
-    return PureModel(run, getattr(module, method), trained, others, type(module).__name__)
+    counts = nnx.split(module, nnx.RngCount, ...)[1]
+    counters = frozenset(name for name, _ in leaves("", counts))
+    return PureModel(run, getattr(module, method), trained, others, type(module).__name__, counters=counters)
 
 
 def _is_nnx(source: Any) -> bool:

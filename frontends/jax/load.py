@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+from jax.extend.core import Literal
 
 from dragoman.frontends.dynamic import Dynamic, Leaf
 from dragoman.frontends.imported import Imported, Source, State
@@ -18,6 +19,7 @@ from dragoman.frontends.jax.runner import SourceRunner
 from dragoman.frontends.jax.trace import Call, Traced, call_of, trace
 from dragoman.frontends.jax.walker import Job, Walker
 from dragoman.frontends.jax.weights import weight_of
+from dragoman.ir.errors import UsageError
 from dragoman.ir.graph import Graph, Value
 
 Progress = Any
@@ -49,7 +51,11 @@ def import_function(
     progress("trace")
     model = pure_model(source, params, dict(kwargs or {}))
     call = call_of(model, tuple(args), dict(kwargs or {}))
-    result, _ = trace(call, dynamic)
+    result, spec = trace(call, dynamic)
+    changed = _changed(call, result)
+    held = next((name for name, _ in call.states if name in spec.dims and name not in changed), None)
+    if held is not None:
+        raise UsageError(f"dynamic names {held!r}, which this call does not change: it is a weight of a fixed size")
     seconds = {"trace": time.perf_counter() - started}
     progress("translate")
     started = time.perf_counter()
@@ -115,7 +121,25 @@ def _changed(call: Call, traced: Traced) -> list[str]:
     first = len(call.weights)
     before = jaxpr.invars[first : first + len(call.states)]
     after = jaxpr.outvars[len(traced.outputs) :]
-    return [name for (name, _), x, y in zip(call.states, before, after, strict=True) if x is not y]
+    changed = {name: (x, y) for (name, _), x, y in zip(call.states, before, after, strict=True) if x is not y}
+    counters = call.model.counters & set(changed)
+    if counters:
+        wanted = [
+            *jaxpr.outvars[: len(traced.outputs)],
+            *(y for name, (_, y) in changed.items() if name not in counters),
+        ]
+        used = _reached(jaxpr, wanted)
+        changed = {name: pair for name, pair in changed.items() if name not in counters or pair[0] in used}
+    return list(changed)
+
+
+def _reached(jaxpr: Any, wanted: Sequence[Any]) -> set[Any]:
+    """The variables that some of the outputs depend on."""
+    found = {v for v in wanted if not isinstance(v, Literal)}
+    for equation in reversed(jaxpr.eqns):
+        if any(v in found for v in equation.outvars):
+            found.update(v for v in equation.invars if not isinstance(v, Literal))
+    return found
 
 
 def _erase_unused(graph: Graph) -> None:

@@ -100,11 +100,11 @@ def _example(leaf: Any) -> Any:
 
 def trace(call: Call, dynamic: Dynamic | None) -> tuple[Traced, Spec]:
     """Trace a call with the dynamic dims symbolic. Raises UsageError, DimensionPinned or Unsupported."""
-    spec = read_spec(dynamic, call.arrays)
-    example_sizes(spec, call.arrays)
+    spec = read_spec(dynamic, [*call.states, *call.arrays])
+    example_sizes(spec, [*call.states, *call.arrays])
     dims = Dims(spec.symbols)
     held = [_abstract(leaf) for _, leaf in call.weights]
-    kept = [_abstract(leaf) for _, leaf in call.states]
+    kept = [_abstract(leaf, dims.symbolic(leaf.shape, spec.dims.get(name, {}))) for name, leaf in call.states]
     given = [_abstract(leaf, dims.symbolic(leaf.shape, spec.dims.get(name, {}))) for name, leaf in call.arrays]
     named: list[str] = []
 

@@ -13,10 +13,12 @@ from dragoman.frontends.jax.table.registry import translates
 from dragoman.frontends.jax.xla import gather as reading
 from dragoman.frontends.jax.xla.gather import Places
 from dragoman.frontends.jax.xla.scatter import scatter, window_sizes
+from dragoman.ir.dims import Dim
 from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Value
-from dragoman.ir.types import BOOL, I64, DType
+from dragoman.ir.types import BOOL, I32, I64, DType
 
+_MOST_OF_I32 = 2**31 - 1
 _CLIP, _FILL, _IN_BOUNDS = "CLIP", "FILL_OR_DROP", "PROMISE_IN_BOUNDS"
 
 
@@ -46,8 +48,11 @@ def gather(
         tuple(d.start_indices_batching_dims),
     )
     b, shape, sizes = c.b, x.type.shape, c.shape(slice_sizes)
-    starts = reading.starts_of(b, indices)
     how = _mode(mode)
+    fill = b.const(_fill(x.type.dtype) if fill_value is None else fill_value, x.type.dtype)
+    if how != _IN_BOUNDS and indices.type.rank > 1 and reading.takes_entries(x, places, sizes):
+        return _entries(c, x, indices, places, None if how == _CLIP else fill)
+    starts = reading.starts_of(b, indices)
     if how == _IN_BOUNDS:
         return reading.gather(b, x, starts, places, sizes)
     near = reading.clamped(b, starts, places, shape, sizes)
@@ -55,8 +60,25 @@ def gather(
     if how == _CLIP:
         return found
     valid = reading.inside(b, starts, places, shape, sizes)
-    fill = b.const(_fill(x.type.dtype) if fill_value is None else fill_value, x.type.dtype)
     return reading.masked(b, valid, found, places, fill)
+
+
+def _entries(c: Context, x: Value, indices: Value, places: Places, fill: Value | None) -> Value:
+    """Whole entries along one axis; `fill` for those outside, or where there is none the nearest."""
+    b, (axis,) = c.b, places.indexed
+    extent = x.type.shape[axis]
+    fits = indices.type.dtype == I32 and isinstance(extent, int) and extent <= _MOST_OF_I32
+    rows = b.reshape(indices if fits else reading.starts_of(b, indices), shape=indices.type.shape[:-1])
+    near = _nearest(c, rows, extent)
+    found = reading.entries(b, x, near, places)
+    return found if fill is None else reading.masked(b, b.equal(rows, near), found, places, fill)
+
+
+def _nearest(c: Context, rows: Value, extent: Dim) -> Value:
+    """Places moved to the nearest of 0 … extent − 1."""
+    if isinstance(extent, int):
+        return c.b.clip(rows, low=0, high=extent - 1)
+    return c.b.minimum(c.b.maximum(rows, 0), c.b.extent(extent - 1, rows.type.dtype))
 
 
 def _fill(dtype: DType) -> float:

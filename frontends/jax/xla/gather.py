@@ -135,21 +135,29 @@ def _arranged(b: Builder, found: Value, outer: int, places: Places, order: Seque
 
 def _take(b: Builder, x: Value, starts: Value, places: Places, sizes: Sequence[Dim]) -> Value | None:
     """Whole entries along one axis as `take`, or one block as `dynamic_slice`; None for other forms."""
-    rank = x.type.rank
     if places.batch_operand or not places.indexed:
         return None
     if starts.type.rank == 1:
         return _block(b, x, starts, places, sizes)
-    if len(places.indexed) != 1:
+    if not takes_entries(x, places, sizes):
         return None
+    return entries(b, x, b.reshape(starts, shape=starts.type.shape[:-1]), places)
+
+
+def takes_entries(x: Value, places: Places, sizes: Sequence[Dim]) -> bool:
+    """Whether each window is a whole entry along one axis, which the result lacks."""
+    if places.batch_operand or len(places.indexed) != 1 or places.dropped != places.indexed:
+        return False
     (axis,) = places.indexed
+    return all(is_one(n) if a == axis else same(n, x.type.shape[a]) for a, n in enumerate(sizes))
+
+
+def entries(b: Builder, x: Value, rows: Value, places: Places) -> Value:
+    """Whole entries along one axis at the places in `rows`, which has no axis of columns."""
+    (axis,) = places.indexed
+    rank, outer = x.type.rank, rows.type.rank
     rest = [a for a in range(rank) if a != axis]
-    if not is_one(sizes[axis]) or not all(same(sizes[a], x.type.shape[a]) for a in rest):
-        return None
-    if places.dropped != (axis,):
-        return None
-    outer = starts.type.rank - 1
-    taken = b.take(x, b.reshape(starts, shape=starts.type.shape[:-1]), axis=axis)
+    taken = b.take(x, rows, axis=axis)
     order = [*range(axis, axis + outer), *range(axis), *range(axis + outer, rank - 1 + outer)]
     first = moved(b, taken, order) if axis else taken
     return _arranged(b, first, outer, places, rest, rest)

@@ -82,11 +82,12 @@ class Encoder(nn.Module):
     vocabulary: int = 50
     width: int = 32
     depth: int = 2
+    longest: int = 64
 
     @nn.compact
     def __call__(self, ids: Array) -> Array:
         x = nn.Embed(self.vocabulary, self.width)(ids)
-        x = x + self.param("positions", nn.initializers.normal(0.02), (64, self.width))[: ids.shape[1]]
+        x = x + self.param("positions", nn.initializers.normal(0.02), (self.longest, self.width))[: ids.shape[1]]
         for _ in range(self.depth):
             x = Block(4)(x)
         return nn.LayerNorm()(x)
@@ -187,8 +188,8 @@ class LstmTagger(nn.Module):
 
 
 class NnxTransformer(nnx.Module):
-    def __init__(self, rngs: nnx.Rngs, width: int = 32) -> None:
-        self.embed = nnx.Embed(50, width, rngs=rngs)
+    def __init__(self, rngs: nnx.Rngs, width: int = 32, vocabulary: int = 50) -> None:
+        self.embed = nnx.Embed(vocabulary, width, rngs=rngs)
         self.attention = nnx.MultiHeadAttention(4, width, decode=False, rngs=rngs)
         self.first = nnx.LayerNorm(width, rngs=rngs)
         self.second = nnx.LayerNorm(width, rngs=rngs)
@@ -204,9 +205,9 @@ class NnxTransformer(nnx.Module):
 
 
 class NnxRecurrent(nnx.Module):
-    def __init__(self, cell: Any, rngs: nnx.Rngs) -> None:
-        self.rnn = nnx.RNN(cell(5, 8, rngs=rngs), rngs=rngs)
-        self.head = nnx.Linear(8, 3, rngs=rngs)
+    def __init__(self, cell: Any, rngs: nnx.Rngs, features: int = 5, hidden: int = 8) -> None:
+        self.rnn = nnx.RNN(cell(features, hidden, rngs=rngs), rngs=rngs)
+        self.head = nnx.Linear(hidden, 3, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.head(self.rnn(x))
@@ -228,9 +229,9 @@ class EquinoxAttention(eqx.Module):
     attention: eqx.nn.MultiheadAttention
     norm: eqx.nn.LayerNorm
 
-    def __init__(self, key: Array) -> None:
-        self.attention = eqx.nn.MultiheadAttention(4, 16, key=key)
-        self.norm = eqx.nn.LayerNorm(16)
+    def __init__(self, key: Array, heads: int = 4, width: int = 16) -> None:
+        self.attention = eqx.nn.MultiheadAttention(heads, width, key=key)
+        self.norm = eqx.nn.LayerNorm(width)
 
     def __call__(self, x: Array) -> Array:
         y = jax.vmap(self.norm)(x)
@@ -272,6 +273,12 @@ def runge_kutta(x: Array, dt: Array) -> Array:
     k3 = slope(x + dt / 2 * k2)
     k4 = slope(x + dt * k3)
     return x + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+
+
+def twice_as_large(x: Array) -> Array:
+    """Pictures, channels last, between their pixels by straight lines."""
+    batch, height, width, channels = x.shape
+    return jax.image.resize(x, (batch, 2 * height, 2 * width, channels), "bilinear")
 
 
 def mlp(params: Any, x: Array) -> Array:

@@ -142,3 +142,18 @@ def test_the_gradient_of_a_loss_is_a_model() -> None:
     dims = {"x": {0: "batch"}, "y": {0: "batch"}}
     found = check(m.gradient, normal(4, 5), normal(4, 2), params=m.mlp_params(5, 8, 2), dynamic=dims)
     assert "output0.w" in found.imported.graph.output_names
+
+
+def test_a_cache_may_have_a_dynamic_batch() -> None:
+    net = m.Gpt(depth=1)
+    variables = net.init(KEY, tokens(2, 6))
+    names = ("Block_0.MultiHeadDotProductAttention_0.cached_key", "Block_0.MultiHeadDotProductAttention_0.cached_value")
+    dims = {"ids": {0: "batch"}, **{f"cache.{name}": {0: "batch"} for name in names}}
+    found = linen(net, tokens(2, 1), variables=variables, kwargs={"mutable": ["cache"]}, dynamic=dims)
+    shapes = {v.name: str(v.type) for v in found.imported.graph.inputs}
+    assert shapes[f"cache.{names[0]}"] == "f32[batch,6,4,8]"
+
+
+def test_what_counts_random_draws_is_no_state_where_nothing_is_drawn() -> None:
+    net = m.NnxRecurrent(nnx.LSTMCell, nnx.Rngs(0))
+    assert not check(net, normal(2, 6, 5)).imported.states

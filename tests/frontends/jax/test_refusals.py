@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from jax import numpy as jnp
 
 from dragoman.frontends.jax import import_function
@@ -76,3 +77,24 @@ def test_all_primitives_without_translation_are_listed() -> None:
 def test_a_random_generator_that_devices_differ_in_is_refused() -> None:
     with pytest.raises(ImportRefused, match="threefry is translated"):
         import_function(lambda k: jax.random.normal(k, (3,)), (jax.random.key(0, impl="rbg"),))
+
+
+def test_parameters_of_another_form_are_refused_with_the_line_that_misses_them() -> None:
+    params = [{"w": normal(5, 2)}]
+    with pytest.raises(UsageError, match=r"does not run on the example arguments: KeyError: 'b'\n  models.py:\d+"):
+        import_function(m.mlp, (normal(4, 5),), params=params)
+
+
+def test_a_dynamic_dim_of_a_state_that_stays_is_refused() -> None:
+    net = m.NnxNormed(nnx.Rngs(0))
+    net.eval()
+    with pytest.raises(UsageError, match=r"names 'norm.mean', which this call does not change"):
+        import_function(net, (normal(3, 4),), dynamic={"norm.mean": {0: "n"}})
+
+
+def test_approximate_extrema_without_their_last_step_are_refused() -> None:
+    def model(x: Any) -> Any:
+        return jax.lax.approx_max_k(x, 3, aggregate_to_topk=False)
+
+    with pytest.raises(ImportRefused, match="ask for aggregate_to_topk=True"):
+        import_function(model, (normal(64),))
