@@ -22,8 +22,13 @@ Request = dict[str, Any]
 Result = dict[str, Any]
 
 
-def run_fresh(script: str, request: Mapping[str, Any], *, threads: int = 1, timeout: float = 1800.0) -> Result:
-    """Run `script` on `request` and return its result; `{"failure": why}` if it gives none. Adds the machine's load."""
+def run_fresh(
+    script: str, request: Mapping[str, Any], *, threads: int = 1, timeout: float = 1800.0, python: str = sys.executable
+) -> Result:
+    """Run `script` on `request` and return its result; `{"failure": why}` if it gives none. Adds the machine's load.
+
+    `python` is the interpreter, for a peer that has an environment of its own.
+    """
     environment = {
         **os.environ,
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
@@ -35,7 +40,7 @@ def run_fresh(script: str, request: Mapping[str, Any], *, threads: int = 1, time
     load = machine_load()
     with tempfile.TemporaryDirectory(prefix="dragoman-bench-") as folder:
         answer = Path(folder) / "answer.json"
-        command = [sys.executable, str(HERE / script), json.dumps({**request, "answer": str(answer)})]
+        command = [python, str(HERE / script), json.dumps({**request, "answer": str(answer)})]
         try:
             ended = subprocess.run(
                 command, env=environment, capture_output=True, text=True, timeout=timeout, check=False

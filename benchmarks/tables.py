@@ -16,7 +16,7 @@ from typing import Any
 
 from fresh_process import Result, machine_load
 
-_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "transformers", "timm", "numpy", "dragoman")
+_PACKAGES = ("torch", "jax", "flax", "onnx", "onnxscript", "onnxruntime", "transformers", "timm", "numpy", "dragoman")
 
 
 @dataclass
