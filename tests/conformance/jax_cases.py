@@ -93,7 +93,8 @@ def run_harness(harness: Any) -> Outcome:
 
 def _breaks_a_promise(function: Any, arrays: list[Any]) -> bool:
     """Whether a function that only gathers or scatters, indices promised to be within bounds, is given others."""
-    equations = jax.make_jaxpr(function)(*arrays).jaxpr.eqns
+    program = jax.make_jaxpr(function)(*arrays)
+    equations = program.jaxpr.eqns
     if len(equations) != 1 or getattr(equations[0].params.get("mode"), "name", "") != "PROMISE_IN_BOUNDS":
         return False
     (equation,) = equations
@@ -105,8 +106,12 @@ def _breaks_a_promise(function: Any, arrays: list[Any]) -> bool:
         kept = iter([equation.invars[2].aval.shape[a] for a in numbers.update_window_dims])
         gone = {*dropped, *numbers.operand_batching_dims}
         sizes = [1 if a in gone else next(kept) for a in range(len(shape))]
-    literals = [np.asarray(v.val) for v in equation.invars if hasattr(v, "val")]
-    starts = np.asarray(arrays[1] if len(arrays) > 1 else literals[0]).astype(np.int64)
+    known = {
+        **dict(zip(program.jaxpr.constvars, program.consts, strict=True)),
+        **dict(zip(program.jaxpr.invars, jax.tree_util.tree_leaves(arrays), strict=True)),
+    }
+    indices = equation.invars[1]
+    starts = np.asarray(indices.val if hasattr(indices, "val") else known[indices]).astype(np.int64)
     last = np.array([shape[a] - sizes[a] for a in axes])
     return bool(((starts < 0) | (starts > last)).any())
 
