@@ -15,7 +15,7 @@ FOLDERS := dragoman ir frontends passes backends kernels tests
 export PYTHON
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo test lint types wheel-check prove zoo bench conformance firings ablation format clean
+.PHONY: help demo test lint types wheel-check prove zoo bench conformance kernels firings ablation format clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ conformance: $(RUN) ## PyTorch's operator suite, ONNX's own and JAX's harnesses,
 	@$(VENV)/bin/python tests/conformance/op_db.py --report docs/conformance.md $(CONFORMANCE_ARGS)
 	@$(VENV)/bin/python tests/conformance/onnx_backend.py --report docs/conformance.md $(CONFORMANCE_ARGS)
 	@$(VENV)/bin/python tests/conformance/jax_harnesses.py --report docs/conformance.md $(CONFORMANCE_ARGS)
+
+kernels: $(RUN) ## compile every GPU kernel for sm_80, sm_90, sm_100 and gfx942: registers, shared memory, spills; no device needed
+	@$(VENV)/bin/python scripts/compile_kernels.py
 
 firings: $(RUN) ## every firing of every rule on the zoo and op_db, proved; writes docs/conformance.md (FIRINGS_ARGS="...")
 	@$(VENV)/bin/python tests/conformance/firings.py --report docs/conformance.md $(FIRINGS_ARGS)
