@@ -58,12 +58,14 @@ def compiled(build: Any, target: str) -> dict[str, Any]:
 
 
 def _leaves(signature: dict[str, Any]) -> Iterator[tuple[tuple[int, ...], str]]:
-    """The types in a signature by their place: (argument,) or (argument, element of its tuple)."""
-    for index, text in enumerate(signature.values()):
+    """The types in a signature by their place: (argument, element of its tuple, element of that, …)."""
+    pending = [((index,), text) for index, text in enumerate(signature.values())]
+    while pending:
+        path, text = pending.pop()
         if isinstance(text, tuple):
-            yield from (((index, inner), each) for inner, each in enumerate(text))
+            pending.extend(((*path, inner), each) for inner, each in enumerate(text))
         else:
-            yield (index,), text
+            yield path, text
 
 
 def _types(text: Any) -> Any:
