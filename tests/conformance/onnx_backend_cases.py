@@ -25,11 +25,12 @@ from onnx.reference import ReferenceEvaluator
 
 from dragoman.backends.onnx import OLDEST_OPSET, Session, newest_opset, to_model_proto
 from dragoman.frontends.onnx import import_model
-from dragoman.ir.arithmetic import NATIVE
+from dragoman.ir.arithmetic import NATIVE, Native
 from dragoman.ir.errors import DragomanError, EmitRefused, Unsupported, UsageError
 from dragoman.ir.graph import Graph
 from dragoman.ir.interpreter import run
 from dragoman.ir.region import clone
+from dragoman.ir.types import DType
 from dragoman.passes.manager import run_passes
 from dragoman.passes.pipelines import IMPORTED, OPTIMISE
 
@@ -189,6 +190,40 @@ def judged(case: Case, run_model: Callable[[list[Any]], Sequence[Any]]) -> Outco
     return Outcome("right")
 
 
+class _EachStep(Native):
+    """Every step inside a node rounds to the node's own precision, as `onnx.reference` computes in half precision."""
+
+    def load(self, x: Any, dtype: DType) -> Any:
+        """As it is declared."""
+        return x if dtype.is_float else super().load(x, dtype)
+
+
+ANOTHER_ROUNDING = "with every step inside a node rounded to half precision; rounded once a node, nearer to float64"
+
+
+def reconsidered(case: Case, graph: Graph, once: Outcome) -> Outcome:
+    """Wrong numbers of our interpreter in half precision, whose rounding the standard leaves open: once a node or at
+    each step inside it. Some cases have tolerances finer than half precision.
+
+    Right if rounding at each step gives the case's numbers within its tolerance, and ours, rounded once, are no further
+    from float64 than those.
+    """
+    if not any(r.type.dtype.is_float and r.type.dtype.bits == 16 for node in graph.nodes for r in node.results):
+        return once
+    each = judged(case, lambda inputs: run(graph, *inputs, arithmetic=_EachStep()))
+    accepted = each.kind == "right" and all(_nearer(graph, *data) for data in case.data)
+    return Outcome("right", ANOTHER_ROUNDING) if accepted else once
+
+
+def _nearer(graph: Graph, inputs: list[Any], expected: list[Any]) -> bool:
+    """Whether our numbers are no further from float64 than those expected, output by output."""
+    exact, got = run(graph, *inputs), run(graph, *inputs, arithmetic=NATIVE)
+    return all(
+        _worst(_wide(np.asarray(e)), _wide(np.asarray(g))) <= _worst(_wide(np.asarray(e)), _wide(np.asarray(x)))
+        for e, g, x in zip(exact, got, expected, strict=True)
+    )
+
+
 def _brief(error: Exception) -> str:
     return " | ".join(line.strip() for line in str(error).splitlines() if line.strip())[:400]
 
@@ -280,6 +315,8 @@ def outcomes(case: Case, opsets: Sequence[int] = ()) -> dict[str, Outcome]:
     found["interpreter"] = _way(case, interpreted)
     if graph is None:
         return found
+    if found["interpreter"].kind == "wrong":
+        found["interpreter"] = reconsidered(case, graph, found["interpreter"])
     opset = _opset_of(case.model)
     found["plain"] = _way(case, lambda: by_runtime(to_model_proto(clone(graph), opset=opset)))
 

@@ -197,9 +197,11 @@ def isinf(c: Context, n: Call) -> Value:
 
 @translates("Clip")
 def clip_attributes(c: Context, n: Call) -> Value:
-    """Bounds as attributes, before opset 11."""
-    low = n.float("min") if n.given("min") else None
-    high = n.float("max") if n.given("max") else None
+    """Bounds as attributes, before opset 11. From opset 6 on those left out are the extremes of f32, not infinite."""
+    widest = float(finfo("float32").max) if n.version >= 6 else None
+    low, high = n.float("min", None if widest is None else -widest), n.float("max", widest)
+    if n[0].type.dtype.bits < F32.bits:  # which has no such numbers
+        low, high = (bound if n.given(name) else None for name, bound in (("min", low), ("max", high)))
     return c.b.clip(n[0], low=low, high=high) if low is not None or high is not None else n[0]
 
 
@@ -244,8 +246,10 @@ def converted(c: Context, n: Call, x: Value, dtype: DType) -> Value:
         return x
     if dtype is F8E8M0:
         raise Unsupported("a cast to f8e8m0, whose rounding the IR does not have")
-    if dtype.is_float and dtype.bits < 16 and n.int("saturate", 1) and x.type.dtype.is_float:
+    if dtype.is_float and dtype.bits < 16 and n.int("saturate", 1) and x.type.dtype.kind != "string":
         largest = float(finfo(dtype.numpy).max)
+        if not x.type.dtype.is_float:
+            x = c.b.cast(x, dtype=F32)  # exact as far as the narrow type reaches
         if float(finfo(x.type.dtype.numpy).max) > largest:
             x = c.b.clip(x, low=-largest, high=largest)
     return c.b.cast(x, dtype=dtype)

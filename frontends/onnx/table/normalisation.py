@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dragoman.frontends.onnx.call import Call
 from dragoman.frontends.onnx.context import Context
+from dragoman.frontends.onnx.dtypes import dtype_of_code
 from dragoman.frontends.onnx.registry import translates
 from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Value
@@ -78,7 +79,8 @@ def layer_norm(c: Context, n: Call) -> list[Value]:
     wide = c.cast(x, F32) if x.type.dtype.bits < F32.bits else x
     mean = b.reduce_mean(wide, axes=axes, keepdims=True)
     variance = b.variance(wide, axes=axes, keepdims=True, correction=0.0)
-    return [y, mean, b.rsqrt(b.add(variance, epsilon))]
+    kept = dtype_of_code(n.int("stash_type", 1))
+    return [y, c.cast(mean, kept), c.cast(b.rsqrt(b.add(variance, epsilon)), kept)]
 
 
 @translates("RMSNormalization")
@@ -95,8 +97,12 @@ def rms_norm(c: Context, n: Call) -> Value:
 @translates("LRN")
 def local_response_norm(c: Context, n: Call) -> Value:
     """Across neighbouring channels."""
-    alpha, beta, bias = n.float("alpha", 1e-4), n.float("beta", 0.75), n.float("bias", 1.0)
-    return c.b.local_response_norm(n[0], size=n.int("size"), alpha=alpha, beta=beta, bias=bias)
+    size, alpha, beta, bias = n.int("size"), n.float("alpha", 1e-4), n.float("beta", 0.75), n.float("bias", 1.0)
+    if size % 2:
+        return c.b.local_response_norm(n[0], size=size, alpha=alpha, beta=beta, bias=bias)
+    # Of an even number, ONNX has one more channel after its own than before it, the IR one less.
+    turned = c.b.local_response_norm(c.b.flip(n[0], axes=(1,)), size=size, alpha=alpha, beta=beta, bias=bias)
+    return c.b.flip(turned, axes=(1,))
 
 
 @translates("LpNormalization")

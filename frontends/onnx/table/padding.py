@@ -46,10 +46,15 @@ def pad(c: Context, n: Call) -> Value:
     mode = n.text("mode", "constant")
     if n.has(2) and mode == "constant":
         known = n.known(2)
-        if known is None:
+        if known is None or not _is_exact(known.reshape(-1)[0]):
             return _filled(c, x, axes, amounts, n[2])
         value = float(known.reshape(-1)[0])
     return padded(c, x, axes, amounts, mode, value)
+
+
+def _is_exact(value: object) -> bool:
+    """Whether a number is the same one as a float: not all integers of 64 bits are."""
+    return not isinstance(value, int) or int(float(value)) == value
 
 
 def _padding_anywhere(c: Context, n: Call, x: Value) -> list[Dim]:

@@ -29,7 +29,7 @@ def quantize(c: Context, n: Call) -> Value:
     x, scale, zero = n[0], n[1], n.get(2)
     dtype = zero.type.dtype if zero is not None else dtype_of_code(n.int("output_dtype", 0) or 2)
     block = n.int("block_size", 0)
-    if not block and not (scale.type.rank == 1 and x.type.rank == 1):
+    if not block:
         scale, zero = _scalar(c, scale) or scale, _scalar(c, zero)
     wide = _computing(n, x, scale)
     return quantized(c, c.cast(x, wide), c.cast(scale, wide), zero, dtype, _axis(n, x, scale), block, n)
@@ -79,7 +79,7 @@ def dequantize(c: Context, n: Call) -> Value:
     """(x − zero point) · scale."""
     x, scale, zero = n[0], n[1], n.get(2)
     block = n.int("block_size", 0)
-    if not block and not (scale.type.rank == 1 and x.type.rank == 1):
+    if not block:
         scale, zero = _scalar(c, scale) or scale, _scalar(c, zero)
     if x.type.dtype.is_float:
         if (zero is not None and not _is_zero(c, n, zero)) or x.type.dtype not in QUANTISED:

@@ -36,8 +36,12 @@ def resize_10(c: Context, n: Call) -> Value:
     """The first version, like Upsample."""
     if _computed(n, 1):
         return _dynamic(c, n, n[0], n[1], None, "asymmetric", "floor")
-    scales = _scales(n, 1)
-    return _resized(c, n[0], _sizes(n[0], scales), scales, n.text("mode", "nearest"), "asymmetric", "floor")
+    x, scales, mode = n[0], _scales(n, 1), n.text("mode", "nearest")
+    if mode == "nearest" and min(scales, default=1.0) < 1.0:
+        # The standard's own example of a smaller image takes the next place: [1, 2, 3, 4] by 0.6 is [1, 3].
+        smaller, scales = [min(s, 1.0) for s in scales], [max(s, 1.0) for s in scales]
+        x = _resized(c, x, _sizes(x, smaller), smaller, mode, "asymmetric", "ceil")
+    return _resized(c, x, _sizes(x, scales), scales, mode, "asymmetric", "floor")
 
 
 def _computed(n: Call, index: int) -> bool:
