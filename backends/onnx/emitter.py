@@ -171,7 +171,11 @@ class Emitter:
         entry = entry_for(node, self.opset, self._contrib)
         if not isinstance(entry, str):
             self._origin = node.provenance
-            emitted = entry.function(self, node, *node.operands)
+            try:
+                emitted = entry.function(self, node, *node.operands)
+            except Unsupported as error:
+                self._refuse(node, str(error))
+                return
             self._bind(node, [emitted] if isinstance(emitted, (str, Value)) else emitted, start)
         elif node.op.decompose is not None:
             try:

@@ -6,8 +6,9 @@ from typing import Any
 
 from dragoman.backends.onnx import types
 from dragoman.backends.onnx.emitter import Emitter
-from dragoman.backends.onnx.table import emits, requires
-from dragoman.ir.dims import DimExpr
+from dragoman.backends.onnx.table import all_of, emits, requires
+from dragoman.backends.onnx.tables.shape import MAY_BE_ZERO, ZEROS_SINCE
+from dragoman.ir.dims import DimExpr, bounds
 from dragoman.ir.graph import Node, Value
 from dragoman.ir.op import normal_axis
 from dragoman.ir.types import I32
@@ -24,11 +25,18 @@ def dynamic_iota(e: Emitter, node: Node, count: Value) -> str:
     return e.op("Range", e.i64(0), count, e.i64(1))
 
 
-@emits("dynamic_reshape", where=requires("Reshape", 1))
+def _keeps_zeros(node: Node, opset: int) -> str | None:
+    op: Any = node.op
+    if opset >= ZEROS_SINCE or not op.keep_zeros or all(bounds(d)[0] > 0 for d in node.result.type.shape):
+        return None
+    return MAY_BE_ZERO
+
+
+@emits("dynamic_reshape", where=all_of(_keeps_zeros, requires("Reshape", 1)))
 def dynamic_reshape(e: Emitter, node: Node, x: Value, sizes: Value) -> str:
     """Reshape by the sizes as they are."""
     op: Any = node.op
-    return e.op("Reshape", x, sizes, allowzero=int(op.keep_zeros) or None)
+    return e.op("Reshape", x, sizes, allowzero=(int(op.keep_zeros) or None) if e.opset >= ZEROS_SINCE else None)
 
 
 @emits("dynamic_broadcast", where=requires("Expand", 1))

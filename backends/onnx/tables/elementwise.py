@@ -9,7 +9,7 @@ from dragoman.backends.onnx import types
 from dragoman.backends.onnx.emitter import Emitter
 from dragoman.backends.onnx.table import direct, emits, requires
 from dragoman.ir.graph import Node, Value
-from dragoman.ir.types import BOOL, F8E8M0, F32, I64, U8, U16, U32, U64, DType
+from dragoman.ir.types import BF16, BOOL, F8E8M0, F32, I64, U8, U16, U32, U64, DType
 
 _BINARY = (
     {"add": "Add", "sub": "Sub", "mul": "Mul", "power": "Pow", "maximum": "Max", "minimum": "Min"}
@@ -151,8 +151,10 @@ def shift_right(e: Emitter, node: Node, x: Value, y: Value) -> str:
     dtype = x.type.dtype
     outside = _shift_is_outside(e, y)
     if dtype.kind == "uint":
-        keeps = e.op("Cast", e.op("Not", outside), to=types.code(dtype))
-        return e.op("BitShift", e.op("Mul", x, keeps), e.op("Mul", y, keeps), direction="RIGHT")
+        wide = types.computing_dtype("Mul", e.opset, dtype) or U64  # before opset 14 there is no product of bytes
+        keeps = e.op("Cast", e.op("Not", outside), to=types.code(wide))
+        kept = (e.cast_from(e.op("Mul", e.cast(v, wide), keeps), wide, dtype) for v in (x, y))
+        return e.op("BitShift", *kept, direction="RIGHT")
     last = e.scalar(min(dtype.bits - 1, 62), I64)
     amount = e.op("Where", outside, last, e.op("Min", e.cast(y, I64), last))
     factor = e.cast_from(e.op("BitShift", e.scalar(1, U64), e.cast_from(amount, I64, U64), direction="LEFT"), U64, I64)
@@ -169,13 +171,20 @@ def _shift_is_outside(e: Emitter, y: Value) -> str:
 # ---- choice, questions, casts -----------------------------------------------------------------------------
 
 
-@emits("where", where=lambda node, opset: types.objection("Where", opset, (BOOL, node.result.type.dtype)))
+def _takes_where(node: Node, opset: int) -> str | None:
+    dtype = node.result.type.dtype
+    return None if dtype is BF16 else types.objection("Where", opset, (BOOL, dtype))
+
+
+@emits("where", where=_takes_where)
 def where(e: Emitter, node: Node, condition: Value, x: Value, y: Value) -> str:
     """Where; for booleans, of which ONNX Runtime has none, in u8."""
     dtype = x.type.dtype
     computing = dtype if types.runs("Where", dtype) else U8 if dtype is BOOL else I64
     if dtype is U64:
         computing = dtype
+    if dtype is BF16 and e.opset < 16:
+        computing = F32
     result = e.op("Where", condition, e.cast(x, computing), e.cast(y, computing))
     return e.cast_from(result, computing, dtype)
 

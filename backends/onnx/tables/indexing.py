@@ -43,6 +43,8 @@ def _takes_scatter(op_type: str) -> Any:
         op: Any = node.op
         if op.reduction in ("max", "min") and opset < 18:
             return f"{op_type} has the reduction {op.reduction} from opset 18 on"
+        if op.reduction != "none" and opset < 16:
+            return f"{op_type} has the reduction {op.reduction} from opset 16 on"
         return requires(op_type, 1)(node, opset)
 
     return where

@@ -9,10 +9,13 @@ from dragoman.backends.onnx import types
 from dragoman.backends.onnx.emitter import Emitter
 from dragoman.backends.onnx.table import emits, requires
 from dragoman.ir.dims import Dim, DimExpr, same
+from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Node, Value
 from dragoman.ir.op import normal_axes, normal_axis
 from dragoman.ir.types import DType, Shape, same_shape
 
+ZEROS_SINCE = 14  # before, an extent of 0 was always one to copy
+MAY_BE_ZERO = f"Reshape to extents that may be 0 begins at opset {ZEROS_SINCE}"
 _END = 2**63 - 1
 _BEFORE_FIRST = -(2**63)
 
@@ -28,6 +31,8 @@ def reshaped(e: Emitter, x: Value | str, before: Shape, after: Shape) -> str | V
     if same_shape(before, after):
         return x
     target, allow_zero = e.dims.reshape_target(before, after)
+    if allow_zero and e.opset < ZEROS_SINCE:
+        raise Unsupported(MAY_BE_ZERO)
     return e.op("Reshape", x, target, allowzero=1 if allow_zero else None)
 
 

@@ -16,7 +16,7 @@ from dragoman.ir.op import REGISTRY, Op
 from dragoman.ir.samples import sample_graph
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "onnx-support.md"
-OPSETS = (17, 18, 20, 21, 23)
+OPSETS = (13, 17, 18, 20, 21, 23)
 load_tables()
 
 HEAD = """# What ONNX can say of the IR
