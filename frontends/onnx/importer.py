@@ -14,14 +14,15 @@ from dragoman.frontends.onnx.context import Context, Refined
 from dragoman.frontends.onnx.dtypes import dtype_of_code
 from dragoman.frontends.onnx.external import ExternalData
 from dragoman.frontends.onnx.interface import InputDims
-from dragoman.frontends.onnx.operands import Operand, Scope, Tensor, Unknown, tensor
+from dragoman.frontends.onnx.operands import Operand, OptionalTensor, Scope, Tensor, TensorSequence, tensor
 from dragoman.frontends.onnx.structure import FunctionKey, check_size, require_text
 from dragoman.frontends.onnx.walker import Walker
 from dragoman.frontends.refusals import Refusals
-from dragoman.ir.errors import Malformed, OverBudget, Unsupported
+from dragoman.ir.errors import Malformed, OverBudget, Unsupported, UsageError
 from dragoman.ir.graph import Graph, Value
 from dragoman.ir.types import TensorType
 
+Held = TensorType | Sequence[TensorType] | None
 _MOST_LIMITS = 64
 NEWEST = onnx.defs.onnx_opset_version()
 
@@ -32,8 +33,10 @@ def translate(
     folder: Path | None = None,
     types: Mapping[str, TensorType] | None = None,
     dynamic: Mapping[str, Mapping[int, object]] | None = None,
+    held: Mapping[str, Held] | None = None,
 ) -> Imported:
-    """Translate a model. `types` are declared by the caller, for inputs that declare less; `dynamic` names dims.
+    """Translate a model. `types` are declared by the caller, for inputs that declare less; `dynamic` names dims. `held`
+    says what inputs hold that are sequences or optionals: each tensor becomes an input of its own, and so do outputs.
 
     Raises ImportRefused listing every operator without translation, Malformed, UnsafeInput, OverBudget.
     """
@@ -42,7 +45,7 @@ def translate(
     dims = InputDims(types or {}, dynamic or {})
     while True:  # each turn narrows a symbol that was wider before
         try:
-            graph = _Reader(model, folder, dims).read()
+            graph = _Reader(model, folder, dims, held or {}).read()
             break
         except Refined as refined:
             dims = dims.again()
@@ -56,8 +59,11 @@ def translate(
 class _Reader:
     """One translation: declares inputs and weights, walks, names the outputs."""
 
-    def __init__(self, model: onnx.ModelProto, folder: Path | None, dims: InputDims) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, folder: Path | None, dims: InputDims, held: Mapping[str, Held]
+    ) -> None:
         self._model = model
+        self._held = held
         self._dims = dims
         self._graph = Graph(model.graph.name)
         self._opsets = _opsets(model)
@@ -93,23 +99,61 @@ class _Reader:
     def _input(self, declared: onnx.ValueInfoProto) -> Operand:
         kind = declared.type.WhichOneof("value")
         if kind != "tensor_type":
-            raise Unsupported(
-                f"the input {declared.name!r} is a {(kind or 'value without a type').removesuffix('_type')}, and those"
-                " of the IR are tensors: how many tensors it holds is known only when the model runs"
-            )
+            return self._holding(declared, (kind or "value without a type").removesuffix("_type"))
         return Tensor.of(self._graph.add_input(self._dims.type_of(declared), declared.name))
+
+    def _holding(self, declared: onnx.ValueInfoProto, kind: str) -> Operand:
+        """A sequence or an optional, of what the caller says that it holds."""
+        name = declared.name
+        if name not in self._held or kind not in ("sequence", "optional"):
+            raise Unsupported(
+                f"the input {name!r} is a {kind}, and those of the IR are tensors: how many tensors it holds is known"
+                " only when the model runs (`held` says it for the model that is made)"
+            )
+        inner = declared.type.optional_type.elem_type if kind == "optional" else declared.type
+        given = self._held[name]
+        found = None if given is None else self._made(name, inner, given)
+        if kind == "optional":
+            return OptionalTensor(found)
+        if not isinstance(found, TensorSequence):
+            raise UsageError(f"the input {name!r} is a sequence: say the types of its tensors")
+        return found
+
+    def _made(self, name: str, proto: onnx.TypeProto, given: TensorType | Sequence[TensorType]) -> Operand:
+        is_sequence = proto.WhichOneof("value") == "sequence_type"
+        if isinstance(given, TensorType) == is_sequence:
+            raise UsageError(f"the input {name!r} holds {'a sequence' if is_sequence else 'one tensor'}")
+        listed = [given] if isinstance(given, TensorType) else list(given)
+        code = (proto.sequence_type.elem_type if is_sequence else proto).tensor_type.elem_type
+        dtype = dtype_of_code(code)
+        if any(t.dtype != dtype for t in listed):
+            raise UsageError(f"the input {name!r} holds tensors of {dtype}, not {', '.join(map(str, listed))}")
+        names = [f"{name}.{i}" for i in range(len(listed))] if is_sequence else [name]
+        made = [Tensor.of(self._graph.add_input(t, n)) for t, n in zip(listed, names, strict=True)]
+        return TensorSequence(made, dtype) if is_sequence else made[0]
 
     def _finish(self, outputs: Sequence[Operand]) -> None:
         names = [v.name for v in self._model.graph.output]
         if len(set(names)) != len(names):
             raise Malformed(f"two outputs are named {next(n for n in names if names.count(n) > 1)!r}")
         values: list[Value] = []
+        called: list[str] = []
         for declared, output in zip(self._model.graph.output, outputs, strict=True):
-            assert not isinstance(output, Unknown)
-            found = tensor(output, f"the output {declared.name!r}")
-            _check_output(declared, found.type)
-            values.append(found.settle(self._context.scope))
-        self._graph.set_outputs(values, names)
+            for name, found in self._parts(declared.name, output):
+                _check_output(declared, found.type)
+                values.append(found.settle(self._context.scope))
+                called.append(name)
+        self._graph.set_outputs(values, called)
+
+    def _parts(self, name: str, output: Operand) -> list[tuple[str, Tensor]]:
+        """What an output holds, each tensor under a name; more than one only where the caller spoke of sequences."""
+        if self._held and isinstance(output, OptionalTensor):
+            if output.held is None:
+                return []
+            output = output.held
+        if self._held and isinstance(output, TensorSequence):
+            return [(f"{name}.{i}", item) for i, item in enumerate(output.items)]
+        return [(name, tensor(output, f"the output {name!r}"))]
 
 
 def _check_output(declared: onnx.ValueInfoProto, type: TensorType) -> None:

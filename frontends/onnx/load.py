@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 
 from dragoman.frontends.imported import Imported
-from dragoman.frontends.onnx.importer import translate
+from dragoman.frontends.onnx.importer import Held, translate
 from dragoman.ir.errors import Malformed, OverBudget, UsageError
 from dragoman.ir.types import TensorType
 
@@ -51,9 +51,13 @@ def import_model(
     folder: str | Path | None = None,
     types: Mapping[str, TensorType] | None = None,
     dynamic: Mapping[str, Mapping[int, object]] | None = None,
+    held: Mapping[str, Held] | None = None,
 ) -> Imported:
-    """Translate a ModelProto; `folder` is where its external data lies."""
-    return translate(model, folder=Path(folder) if folder is not None else None, types=types, dynamic=dynamic)
+    """Translate a ModelProto; `folder` is where its external data lies. `held`: the tensors that inputs hold which are
+    sequences or optionals (`{"xs": [F32[2, 3]], "maybe": None}`), for a model of so many tensors.
+    """
+    where = Path(folder) if folder is not None else None
+    return translate(model, folder=where, types=types, dynamic=dynamic, held=held)
 
 
 def read_model(path: Path) -> onnx.ModelProto:
