@@ -30,6 +30,7 @@ from dragoman.ir.types import I64, DType, TensorType
 from dragoman.ir.weights import Array, ComputedWeight, Weight
 
 PRODUCER = "dragoman"
+_DOMAINS = {"ai.onnx.ml": 3}  # their versions, where those are not 1
 
 
 @dataclass
@@ -316,7 +317,7 @@ class Emitter:
         if "domain" in given:
             proto.domain = given.pop("domain")
             if all(known.domain != proto.domain for known in self.skeleton.opset_import):
-                self.skeleton.opset_import.add(domain=proto.domain, version=1)
+                self.skeleton.opset_import.add(domain=proto.domain, version=_DOMAINS.get(proto.domain, 1))
         for key, value in given.items():
             set_attribute(proto.attribute.add(name=key), value)
         if metadata:

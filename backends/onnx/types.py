@@ -53,7 +53,24 @@ OLDEST = 13
 # took the same time at opsets 17, 20, 21, 23 and 25 as far as a busy machine can tell (ONNX Runtime 1.32, one thread).
 DEFAULT = 20
 # The file format that first had each opset; older readers refuse a newer one.
-_IR_VERSIONS = {13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13, 27: 13, 28: 14}
+_IR_VERSIONS = {
+    13: 7,
+    14: 7,
+    15: 8,
+    16: 8,
+    17: 8,
+    18: 8,
+    19: 9,
+    20: 9,
+    21: 10,
+    22: 10,
+    23: 11,
+    24: 12,
+    25: 13,
+    26: 13,
+    27: 13,
+    28: 14,
+}
 
 _CODES: dict[DType, int] = (
     {

@@ -59,9 +59,7 @@ def translate(
 class _Reader:
     """One translation: declares inputs and weights, walks, names the outputs."""
 
-    def __init__(
-        self, model: onnx.ModelProto, folder: Path | None, dims: InputDims, held: Mapping[str, Held]
-    ) -> None:
+    def __init__(self, model: onnx.ModelProto, folder: Path | None, dims: InputDims, held: Mapping[str, Held]) -> None:
         self._model = model
         self._held = held
         self._dims = dims

@@ -163,6 +163,29 @@ def _part(b: Builder, x: Value, rows: tuple[int, int] | None, columns: tuple[int
     return b.slice(x, axes=axes, starts=tuple(r[0] for _, r in kept), stops=tuple(r[1] for _, r in kept))
 
 
+class Det(Op, name="det", exact_field=False):
+    """The determinant of each matrix.
+
+    x: [*, n, n]   ->   [*]
+    """
+
+    def infer(self, x: TensorType) -> TensorType:
+        """Square matrices of real numbers."""
+        _matrix(x, square=True)
+        require(not x.dtype.is_complex, "determinants of complex matrices are not defined here")
+        return x.with_shape(x.shape[:-2])
+
+    def reference(self, m: Arithmetic, x: Array) -> Array:
+        """LAPACK's factorisation, by NumPy."""
+        return np.linalg.det(numbers(x, "a determinant"))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        """One matrix and several."""
+        yield sample("f32[3,3]")
+        yield sample("f64[2,2,2]")
+
+
 class Lu(Op, name="lu", exact_field=False):
     """P·x = L·U with partial pivoting: both factors in one matrix, the row swaps, and the permutation of rows.
 

@@ -36,7 +36,8 @@ _STAYING = {  # by the order of their axes, or with several operands that would 
     *("depth_to_space", "space_to_depth", "triangle", "diagonal", "grid_sample", "lstm", "gru", "rnn"),
     *("scatter_elements", "scatter_nd"),
     *("bits_of_float", "fft", "rfft", "irfft", "threefry2x32", "multi_head_attention"),
-    *("cholesky", "triangular_solve", "lu", "qr", "svd", "eigh"),
+    *("cholesky", "triangular_solve", "lu", "qr", "svd", "eigh", "det"),
+    *("non_max_suppression", "roi_align", "deform_conv", "tree_ensemble"),
     *(
         "dynamic_iota",
         "dynamic_reshape",

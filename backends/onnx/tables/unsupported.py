@@ -14,4 +14,3 @@ for _name in _COMPLEX:
     refuses(_name, "ONNX has no complex numbers but as two real ones")
 for _name in _TRANSFORMS:
     refuses(_name, "ONNX's DFT takes complex numbers as two real ones")
-refuses("bits_of_float", "ONNX has no view of numbers as their bits before opset 26")

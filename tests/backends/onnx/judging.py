@@ -54,7 +54,7 @@ def disagreement(graph: Graph, inputs: Sequence[Any], outputs: Sequence[Any], *,
 
 
 def _computes_places(graph: Graph) -> bool:
-    return any(node.op.name in ("resize", "grid_sample") for node in graph)
+    return any(node.op.name in ("resize", "grid_sample", "deform_conv") for node in graph)
 
 
 def _native(graph: Graph, inputs: Sequence[Any], index: int) -> Any:
@@ -88,7 +88,7 @@ def evaluate(model: onnx.ModelProto, inputs: Sequence[Any], *, optimise: bool = 
 
 FLOATS_ONLY_IN_F32 = frozenset(
     {"atan2", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "gelu"}
-    | {"conv", "conv_transpose", "avg_pool", "resize", "grid_sample"}
+    | {"conv", "conv_transpose", "avg_pool", "resize", "grid_sample", "deform_conv"}
 )
 
 
@@ -102,6 +102,8 @@ def without_kernel(graph: Graph, opset: int) -> str:
         return "the operator, or one it is made of, has a kernel for f32 only"
     if F64 in dtypes and op == "float_from_bits":
         return "it has no Where over u64"
+    if opset >= 22 and op == "roi_align":
+        return "it has no kernel of opset 22 for this"
     if opset >= 28 and op in ("quantize", "dequantize"):
         return "it has no kernels of opset 28 for these yet"
     return ""
@@ -113,7 +115,7 @@ def unwitnessed(graph: Graph, opset: int) -> str:
     if graph.inputs and graph.inputs[0].type.dtype == F64:
         if op.name == "conv_transpose" and op.groups > 1:
             return "ONNX's reference fails on groups: it reshapes as if there were one"
-        if op.name == "grid_sample" and opset < 20:
+        if (op.name == "grid_sample" and opset < 20) or (op.name == "deform_conv" and opset < 19):
             return "ONNX's reference does not know the modes by their names before opset 20"
     if op.name == "linear" and graph.inputs[0].type.dtype == BF16 and ONNX_VERSION < (1, 23):
         return "the reference of older onnx gives f32 for a product of bf16, and refuses that itself"
