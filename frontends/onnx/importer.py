@@ -112,6 +112,8 @@ class _Reader:
         given = self._held[name]
         found = None if given is None else self._made(name, inner, given)
         if kind == "optional":
+            if not isinstance(found, Tensor | TensorSequence | None):
+                raise UsageError(f"the input {name!r} is an optional: it holds a tensor, a sequence or nothing")
             return OptionalTensor(found)
         if not isinstance(found, TensorSequence):
             raise UsageError(f"the input {name!r} is a sequence: say the types of its tensors")

@@ -152,12 +152,11 @@ class DeformConv(Op, name="deform_conv", exact_field=False):
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         """Padding, strides, dilations, groups, parts, bias and mask; offsets that leave the image."""
-        moves = {"low": -1.5, "high": 1.5}
-        yield sample("f64[2,2,5,4]", "f64[3,2,2,2]", operand("f64[2,8,4,3]", **moves))
+        yield sample("f64[2,2,5,4]", "f64[3,2,2,2]", operand("f64[2,8,4,3]", low=-1.5, high=1.5))
         yield sample(
             "f64[1,4,6,6]",
             "f64[2,2,3,3]",
-            operand("f64[1,36,3,3]", **moves),
+            operand("f64[1,36,3,3]", low=-1.5, high=1.5),
             "f64[2]",
             "f64[1,18,3,3]",
             strides=(2, 2),

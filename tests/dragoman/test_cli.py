@@ -83,7 +83,7 @@ def test_the_version_is_the_package_s(dragoman: Command) -> None:
         (["convert", "x", "-o", "y", "--opset", "new"], "'--opset'"),
         (["convert", "x", "-o", "y", "--budget", "-1"], "a number of seconds is 0 or more"),
         (["convert", "x", "-o", "y", "--budget", "nan"], "a number of seconds is 0 or more"),
-        (["convert", "x", "-o", "y", "--opset", "5"], "opset 5 cannot be written: choose 17 to"),
+        (["convert", "x", "-o", "y", "--opset", "5"], "opset 5 cannot be written: choose 13 to"),
         (["convert", "x", "-o", "y", "--to", "tflite"], "no backend 'tflite' yet"),
         (["convert", "x", "-o", "y", "--for", "tpu"], "no target 'tpu' yet"),
         (["convert", "x", "-o", "y", "--external-data", "maybe"], "'auto', 'always' or 'never', not 'maybe'"),

@@ -11,14 +11,10 @@ from dragoman.frontends.onnx.context import Context
 from dragoman.frontends.onnx.registry import ML, translates
 from dragoman.ir.errors import Malformed, Unsupported
 from dragoman.ir.graph import Value
-from dragoman.ir.types import F32, F64, I64, STRING
+from dragoman.ir.types import F32, I64, STRING
 from dragoman.ir.weights import ArrayWeight
 
 _TINY = 1e-30  # ONNX Runtime's and the reference's guard against rows of zeros
-
-
-def _numeric(c: Context, x: Value) -> Value:
-    return x if x.type.dtype in (F32, F64) else c.cast(x, F32)
 
 
 def _row(c: Context, n: Call, name: str, x: Value, default: float) -> Value:
