@@ -97,7 +97,7 @@ class Dims:
                 end += 1
             if end > at + 1:
                 with self._e.within(scope):
-                    return end, self._e.op("Shape", name, start=axis, end=axis + end - at), scope
+                    return end, self._extents(name, axis, axis + end - at), scope
         part, scope = self._located(dims[at])
         return end, part, scope
 
@@ -116,6 +116,12 @@ class Dims:
         elif computed and any(bounds(d)[0] <= 0 for d in after):
             return self.shape(after), True  # copied ones too: ONNX Runtime's optimiser would infer beside them
         return self.shape(target), False
+
+    def _extents(self, name: str, start: int, end: int) -> str:
+        """Neighbouring extents of a value; before opset 15 Shape gave all of them."""
+        if self._e.opset >= 15:
+            return self._e.op("Shape", name, start=start, end=end)
+        return self._e.op("Slice", self._e.op("Shape", name), self._e.i64([start]), self._e.i64([end]))
 
     # ---- where an extent comes from ------------------------------------------------------------------
 
@@ -140,7 +146,7 @@ class Dims:
         if place is not None:
             (name, axis), home = place
             with self._e.within(home):
-                home.vectors[dim] = self._e.op("Shape", name, start=axis, end=axis + 1)
+                home.vectors[dim] = self._extents(name, axis, axis + 1)
         else:
             _, home = self._sum(dim)
         return home.vectors[dim], home
