@@ -42,7 +42,7 @@ class AlongAxis(Op):
         yield sample("f32[2,3]", axis=1)
         yield sample("f64[2,3,4]", axis=-2)
         yield sample("bf16[5]", axis=0)
-        yield sample(operand("f32[2,4]", low=600.0, high=700.0), axis=-1)
+        yield sample(operand("f32[2,4]", low=900.0, high=1000.0), axis=-1)
         yield sample("f32[3,1]", axis=1)
         yield sample("f32[0,3]", axis=1)
 
@@ -75,13 +75,7 @@ class Softmax(AlongAxis, name="softmax"):
         scale = b.reciprocal(b.reduce_sum(raised, axes=(self.axis,), keepdims=True))
         return narrowed(b, b.mul(raised, scale), x.type.dtype)
 
-    def of_powers(self, b: Builder, x: Value) -> Value:
-        """exp(x) / Σexp(x), which overflows sooner."""
-        wide = widened(b, x)
-        raised = b.exp(wide)
-        return narrowed(b, b.div(raised, b.reduce_sum(raised, axes=(self.axis,), keepdims=True)), x.type.dtype)
-
-    spellings = (with_reciprocal, of_powers)
+    spellings = (with_reciprocal,)
 
 
 class LogSoftmax(AlongAxis, name="log_softmax"):

@@ -17,6 +17,7 @@ from dragoman.ir.dims import is_one
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.op import normal_axis, sample
 from dragoman.ir.ops.comparison import Where
+from dragoman.ir.ops.elementwise import Div
 from dragoman.ir.ops.softmax import Softmax
 from dragoman.ir.types import BOOL, F32, F64, parse_type, same_shape
 from dragoman.ir.weights import ArrayWeight
@@ -92,27 +93,65 @@ class DropMaximumBeforeSoftmax:
 
     def apply(b: Builder, node: Node) -> Replacement | str:
         op: Any = node.op
-        shifted = node.operands[0]
-        difference = shifted.producer if shifted is not None else None
-        if difference is None or difference.op.name != "sub":
-            return "nothing is subtracted before the softmax"
-        x, top = difference.operands
-        assert x is not None
-        assert top is not None
-        nodes = [difference]
-        while top.producer is not None and top.producer.op.name in ("reshape", "unsqueeze", "squeeze", "transpose"):
-            nodes.append(top.producer)
-            (top,) = top.producer.operands  # type: ignore[assignment]
-            assert top is not None
-        axis = normal_axis(op.axis, node.result.type.rank)
-        if top.producer is None or top.producer.op.name != "reduce_max":
-            return "what is subtracted is no maximum"
-        subtracted = difference.operands[1]
-        assert subtracted is not None
-        lead = node.result.type.rank - subtracted.type.rank
-        if x.type.rank != node.result.type.rank or (axis >= lead and not is_one(subtracted.type.shape[axis - lead])):
-            return f"what is subtracted varies along axis {axis}"
+        found = _without_maximum(node.operands[0], normal_axis(op.axis, node.result.type.rank))
+        if isinstance(found, str):
+            return found
+        x, nodes = found
         return Replacement((b.softmax(x, axis=op.axis),), (node, *nodes))
+
+
+def _powers_of_shifted() -> Graph:
+    def soften(b: Builder, x: Value) -> Value:
+        top = b.reshape(b.transpose(b.reduce_max(x, axes=(2,)), perm=(1, 0)), shape=(3, 2, 1))
+        raised = b.exp(b.sub(b.transpose(x, perm=(1, 0, 2)), top))
+        return b.div(raised, b.reduce_sum(raised, axes=(2,), keepdims=True))
+
+    return trace(soften, parse_type("f32[2,3,4]"))
+
+
+@rewrite_node(roots=[Div], samples=[_powers_of_shifted])
+class SoftmaxOfShiftedPowers:
+    """exp(x − max) / Σexp(x − max)  ->  softmax(x)  wherever the maximum was moved on its way
+
+    Without a maximum taken out it overflows to NaN where a softmax does not: that stays as it is.
+    """
+
+    def apply(b: Builder, node: Node) -> Replacement | str:
+        raised, total = (v.producer if v is not None else None for v in node.operands)
+        if raised is None or raised.op.name != "exp" or total is None or total.op.name != "reduce_sum":
+            return "no power is divided by a sum"
+        op: Any = total.op
+        if total.operands[0] is not raised.result or not op.keepdims or len(op.axes) != 1:
+            return "what is summed is not the same power along one axis, which is kept"
+        axis = normal_axis(op.axes[0], node.result.type.rank)
+        found = _without_maximum(raised.operands[0], axis)
+        if isinstance(found, str):
+            return found
+        x, nodes = found
+        return Replacement((b.softmax(x, axis=axis),), (node, raised, total, *nodes))
+
+
+_MOVES = ("reshape", "unsqueeze", "squeeze", "transpose")
+
+
+def _without_maximum(shifted: Value | None, axis: int) -> tuple[Value, list[Node]] | str:
+    """x out of x − max, where what is subtracted is the same along an axis, with the nodes in between; or why not."""
+    difference = shifted.producer if shifted is not None else None
+    if shifted is None or difference is None or difference.op.name != "sub":
+        return "no maximum is taken out"
+    x, subtracted = difference.operands
+    assert x is not None
+    assert subtracted is not None
+    top, nodes = subtracted, [difference]
+    while top.producer is not None and top.producer.op.name in _MOVES and top.producer.operands[0] is not None:
+        nodes.append(top.producer)
+        top = top.producer.operands[0]
+    if top.producer is None or top.producer.op.name != "reduce_max":
+        return "what is subtracted is no maximum"
+    lead = shifted.type.rank - subtracted.type.rank
+    if x.type.rank != shifted.type.rank or (axis >= lead and not is_one(subtracted.type.shape[axis - lead])):
+        return f"what is subtracted varies along axis {axis}"
+    return x, nodes
 
 
 _LARGEST_MASK = 1 << 24  # bytes of a mask that is looked through
@@ -141,7 +180,10 @@ def _chosen_scores(weight: bool) -> Callable[[], Graph]:
     inexact="over the reals a score of −10³⁰ is not without weight",
 )
 class AddMaskToScores:
-    """softmax(where(m, x, −large))  ->  softmax(x + where(m, 0, −large))  with −∞ where no row of m is empty"""
+    """softmax(where(m, x, −large))  ->  softmax(x + where(m, 0, −large))  with −∞ where no row of m is empty
+
+    The same for finite scores: one that is NaN or infinite and masked comes through the sum, as in `attention`.
+    """
 
     def apply(b: Builder, node: Node) -> Replacement | str:
         op: Any = node.op

@@ -246,9 +246,10 @@ class SoftmaxWithEpsilon(nn.Module):
         return raised / (raised.sum(-1, keepdim=True) + 1e-9)
 
 
-class SoftmaxOfTwoTemperatures(nn.Module):
+class SoftmaxOfOtherMaximum(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return torch.exp(x) / torch.exp(0.5 * x).sum(-1, keepdim=True)
+        raised = torch.exp(x - x.amax(-2, keepdim=True))
+        return raised / raised.sum(-1, keepdim=True)
 
 
 class LogSoftmaxWithEpsilon(nn.Module):

@@ -194,12 +194,12 @@ OBSTACLES: tuple[Obstacle, ...] = (
         "raised.sum(-1, keepdim=True) + 1e-9",
     ),
     Obstacle(
-        m.SoftmaxOfTwoTemperatures,
+        m.SoftmaxOfOtherMaximum,
         ("2 16",),
         "softmax",
         "reduce_sum",
-        "one value is needed twice, found exp f32[2,16] and exp f32[2,16]",
-        "torch.exp(0.5 * x).sum(-1, keepdim=True)",
+        "axes=(1,) where (0,) is needed",
+        "raised / raised.sum(-1, keepdim=True)",
     ),
     Obstacle(
         m.LogSoftmaxWithEpsilon,
