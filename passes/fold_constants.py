@@ -71,8 +71,8 @@ def _constant_nodes(graph: Graph, scalars_only: bool = False) -> set[Node]:
         operands = [v for v in node.operands if v is not None]
         if node.op.regions or node.op.symbols() or any(not r.type.is_static for r in node.results):
             continue
-        if scalars_only and node.op.name in ("iota", "broadcast_to"):
-            continue  # what masks are made of
+        if scalars_only and any(r.type.rank for r in node.results):
+            continue  # positions and masks are known by how they are made
         if all(v.producer in constant or _may_fold(v, scalars_only) for v in operands):
             available = sum(sizes[v] if v in sizes else _nbytes(v.type) for v in operands)
             if all(_nbytes(r.type) <= available + _GROWTH for r in node.results):
