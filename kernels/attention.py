@@ -7,7 +7,8 @@ program holds a block of queries and walks the keys, updating the maximum, the s
 arXiv:2205.14135); with `causal` it stops at the diagonal. For few queries, as when one token is decoded, SPLITS > 1
 cuts the keys among programs, whose results a second kernel combines by their maxima and sums, in a fixed order.
 
-A bool mask tells where to look, another is added. A row with nothing to attend to gives 0. Keys beyond the diagonal are
+A bool mask tells where to look, another is added. A row with nothing to attend to gives 0, or NaN with
+`empty_rows="nan"`. Keys beyond the diagonal are
 not read where whole blocks of them are, so a NaN there may stay hidden. Scores are kept in f32, f64 for f64.
 """
 
@@ -64,6 +65,7 @@ def attention_kernel(
     MASK: tl.constexpr,
     CAUSAL: tl.constexpr,
     CAPPED: tl.constexpr,
+    ZERO: tl.constexpr,
     SPLITS: tl.constexpr,
     WIDE: tl.constexpr,
     WIDEN: tl.constexpr,
@@ -73,7 +75,7 @@ def attention_kernel(
     BLOCK_E: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """A block of queries of one head against a share of the keys; MASK: 0 none, 1 bool, 2 added."""
+    """A block of queries of one head against a share of the keys; MASK: 0 none, 1 bool, 2 added; ZERO: empty rows."""
     q, q_b, q_h, q_l, q_e = query
     k, k_b, k_h, k_s, k_e = key
     v, v_b, v_h, v_s, v_d = value
@@ -128,7 +130,7 @@ def attention_kernel(
     inside = (l < queries) & (d < value_depth)
     row = tl.program_id(1).to(tl.int64) * queries + l
     if SPLITS == 1:
-        sum = sum / tl.where(total == 0, 1.0, total)
+        sum = sum / (tl.where(total == 0, 1.0, total) if ZERO else total)
         tl.store(result + row * value_depth + d, sum.to(result.dtype.element_ty), mask=inside)
     else:
         # A row of partials: the sum of values, then the maximum, then the sum of weights.
@@ -139,7 +141,7 @@ def attention_kernel(
 
 
 @triton.jit
-def combine_kernel(result, partial, rows, value_depth, SPLITS: tl.constexpr, BLOCK_D: tl.constexpr):
+def combine_kernel(result, partial, rows, value_depth, ZERO: tl.constexpr, SPLITS: tl.constexpr, BLOCK_D: tl.constexpr):
     """One row: Σ_i sum_i·exp(peak_i − peak) / Σ_i total_i·exp(peak_i − peak)."""
     row = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK_D)
@@ -155,7 +157,7 @@ def combine_kernel(result, partial, rows, value_depth, SPLITS: tl.constexpr, BLO
         kept = tl.exp(tl.load(place + value_depth) - shift)
         total += tl.load(place + value_depth + 1) * kept
         sum += tl.load(place + d, mask=d < value_depth, other=0) * kept
-    sum = sum / tl.where(total == 0, 1.0, total)
+    sum = sum / (tl.where(total == 0, 1.0, total) if ZERO else total)
     tl.store(result + row * value_depth + d, sum.to(result.dtype.element_ty), mask=d < value_depth)
 
 
@@ -168,6 +170,7 @@ def attention(
     scale: float | None = None,
     causal: bool = False,
     softcap: float = 0.0,
+    empty_rows: str = "zero",
     precision: str = "ieee",
     out: torch.Tensor | None = None,
     splits: int | None = None,
@@ -216,6 +219,7 @@ def attention(
         MASK=0 if mask is None else 1 if mask.dtype == torch.bool else 2,
         CAUSAL=causal,
         CAPPED=softcap > 0,
+        ZERO=empty_rows == "zero",
         SPLITS=count,
         WIDE=wide,
         WIDEN=widens(query.dtype),
@@ -228,7 +232,8 @@ def attention(
     )
     if count > 1:
         rows, width = batch * heads * queries, triton.next_power_of_2(value_depth)
-        combine_kernel[(rows,)](y, partial, rows, value_depth, SPLITS=count, BLOCK_D=width)
+        zero = empty_rows == "zero"
+        combine_kernel[(rows,)](y, partial, rows, value_depth, ZERO=zero, SPLITS=count, BLOCK_D=width)
     return y
 
 
@@ -265,6 +270,7 @@ def reference(
     scale: float | None = None,
     causal: bool = False,
     softcap: float = 0.0,
+    empty_rows: str = "zero",
     **settings: Any,
 ) -> torch.Tensor:
     """In torch, the scores written out."""
@@ -278,6 +284,8 @@ def reference(
     if causal:
         queries, keys = scores.shape[-2:]
         scores = scores.masked_fill(~torch.ones(queries, keys, dtype=torch.bool).tril(), -torch.inf)
+    if empty_rows == "nan":
+        return torch.softmax(scores, -1) @ value
     empty = (scores == -torch.inf).all(-1, keepdim=True)
     return torch.softmax(scores.masked_fill(empty, 0), -1).masked_fill(empty, 0) @ value
 
@@ -291,6 +299,7 @@ CASES = (
     case("causal, more queries than keys", "f32[1,1,20,4]", "f32[1,1,7,4]", "f32[1,1,7,4]", causal=True, block=16),
     case("two query heads to a key head", "f32[1,4,5,8]", "f32[1,2,6,8]", "f32[1,2,6,8]"),
     case("a mask of bool, rows without keys among them", *_QKV, "bool[2,1,1,20]"),
+    case("rows without keys as NaN", *_QKV, "bool[2,4,9,20]", empty_rows="nan", causal=True),
     case("an added mask", *_QKV, "f32[4,9,20]"),
     case("infinities in an added mask", *_QKV, operand("f32[2,1,9,20]", special=True)),
     case("soft cap and scale", *_QKV, softcap=2.0, scale=0.5),
@@ -321,7 +330,15 @@ def _build(name: str, dtype: str, splits: int, mask: int, block_l: int) -> Build
         "result": f"*{dtype}:16",
         "partial": "*fp32:16",
     }
-    constants = {"MASK": mask, "CAUSAL": not mask, "CAPPED": False, "SPLITS": splits, "WIDE": False, "WIDEN": False}
+    constants = {
+        "MASK": mask,
+        "CAUSAL": not mask,
+        "CAPPED": False,
+        "ZERO": True,
+        "SPLITS": splits,
+        "WIDE": False,
+        "WIDEN": False,
+    }
     blocks = {"BLOCK_L": block_l, "BLOCK_S": 64, "BLOCK_E": 64, "BLOCK_D": 64}
     signature |= {**sizes, "scale": "fp32", "softcap": "fp32"}
     constants |= {"PRECISION": "ieee", **blocks}

@@ -21,7 +21,7 @@ import triton
 import triton.language as tl
 
 from .case import Build, case, operand
-from .matmul import finish_kernel, matmul_kernel, tiles, widens
+from .matmul import matmul_kernel, product
 
 CHANNELS_FIRST, CHANNELS_LAST = "channels_first", "channels_last"
 
@@ -104,43 +104,40 @@ def conv(
     y = torch.empty(shape, dtype=x.dtype, device=x.device) if out is None else out
     if not y.numel():
         return y
-    images, kernels, results = _five(_first(x, layout)), _five(weight), _five(_first(y, layout))
-    filters, per_group = weight.shape[0] // groups, weight.shape[1]
-    window = [_three(v, fill) for v, fill in ((strides, 1), ([low for low, _ in padding], 0), (dilations, 1))]
-    taps, places = tuple(kernels.shape[2:]), tuple(results.shape[2:])
-    rows, depth = images.shape[0] * places[0] * places[1] * places[2], per_group * taps[0] * taps[1] * taps[2]
-    tile = tiles(rows, filters, depth, groups, x.dtype)
-    if block is not None:
-        tile |= {"BLOCK_M": block, "BLOCK_N": block, "BLOCK_K": block}
-    count = tile["SPLITS"] = tile["SPLITS"] if splits is None else splits
-    wide = x.dtype == torch.float64
-    kept = torch.float64 if wide else torch.float32
-    partial = torch.empty((count, groups, rows, filters), dtype=kept, device=x.device) if count > 1 else y
+    results = _five(_first(y, layout))
+    filters, places = weight.shape[0] // groups, tuple(results.shape[2:])
     sinks = (y, filters, results.stride(), places, y if bias is None else bias.contiguous(), int(bias is not None))
     store = store_relu if activation == "relu" else store_place
-    grid = (triton.cdiv(rows, tile["BLOCK_M"]) * triton.cdiv(filters, tile["BLOCK_N"]) * groups * count,)
-    matmul_kernel[grid](
-        (images, per_group, images.stride(), tuple(images.shape[2:]), places, taps, *window),
-        (kernels, per_group, filters, kernels.stride(), taps),
-        sinks,
-        partial,
-        groups,
-        rows,
-        filters,
-        depth,
-        LOAD_LEFT=load_window,
-        LOAD_RIGHT=load_filter,
-        STORE=store,
-        WIDE=wide,
-        WIDEN=widens(x.dtype),
-        PRECISION=precision,
-        **tile,
-    )
-    if count > 1:
-        grid = (triton.cdiv(rows, 16), triton.cdiv(filters, 64), groups)
-        blocks = {"BLOCK_M": 16, "BLOCK_N": 64}
-        finish_kernel[grid](sinks, partial, groups, rows, filters, STORE=store, SPLITS=count, **blocks)
+    lows = [low for low, _ in padding]
+    windows(x, weight, places, (strides, lows, dilations), groups, layout, (sinks, store), (precision, splits, block))
     return y
+
+
+def windows(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    places: Sequence[int],
+    window: tuple[Sequence[int], Sequence[int], Sequence[int]],
+    groups: int,
+    layout: str,
+    store: tuple[tuple[Any, ...], Any],
+    settings: tuple[str, int | None, int | None] = ("ieee", None, None),
+) -> None:
+    """Launch the product of all windows with the filters; its rows are images and `places`, its columns filters.
+
+    window: strides, low paddings, dilations   store: sinks and hook   settings: precision, splits, block
+    """
+    images, kernels = _five(_first(x, layout)), _five(weight)
+    filters, per_group = weight.shape[0] // groups, weight.shape[1]
+    places = _three(places, 1)
+    steps = [_three(v, fill) for v, fill in zip(window, (1, 0, 1), strict=True)]
+    taps = tuple(kernels.shape[2:])
+    rows, depth = images.shape[0] * places[0] * places[1] * places[2], per_group * taps[0] * taps[1] * taps[2]
+    left = (images, per_group, images.stride(), tuple(images.shape[2:]), places, taps, *steps)
+    right = (kernels, per_group, filters, kernels.stride(), taps)
+    precision, splits, block = settings
+    extents, hooks = (groups, rows, filters, depth), (load_window, load_filter, store[1])
+    product(left, right, store[0], extents, hooks, x, precision, splits, None, block)
 
 
 def pack(weight: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 
 from .case import Build, case, operand
-from .rows import load_axis, tiles
+from .rows import load_axis, over_rows
 
 
 @triton.jit
@@ -98,15 +98,10 @@ def layer_norm(
         return y
     cols = x.shape[-axes:].numel()
     rows = x.numel() // cols
-    tile = tiles(rows, cols)
-    if block is not None:
-        tile |= {"BLOCK": block, "WHOLE": cols <= block}
     given = [y if p is None else p.contiguous() for p in (scale, bias)]
     sinks = (y, *given, cols, int(scale is not None), int(bias is not None))
-    grid = (triton.cdiv(rows, tile["ROWS"]),)
-    norm_kernel[grid](
-        (x, 1, cols), sinks, rows, cols, epsilon, CENTRED=centred, LOAD=load_axis, STORE=store_affine, **tile
-    )
+    hooks = {"LOAD": load_axis, "STORE": store_affine}
+    over_rows(norm_kernel, (x, 1, cols), sinks, (rows, cols), epsilon, block=block, CENTRED=centred, **hooks)
     return y
 
 

@@ -222,43 +222,60 @@ def matmul(
     y = torch.empty((*lead, rows, cols), dtype=left.dtype, device=left.device) if out is None else out
     if not y.numel():
         return y
-    batches = lead.numel()
-    tile = tiles(rows, cols, depth, batches, left.dtype)
+    extras = [y if x is None else x.expand(s).contiguous() for x, s in ((bias, (cols,)), (residual, y.shape))]
+    sinks = (y, rows, cols, extras[0], int(bias is not None), extras[1], int(residual is not None))
+    hooks = (load_matrix, load_matrix, _STORES[activation])
+    extents = (lead.numel(), rows, cols, depth)
+    product(source(left, lead), source(right, lead), sinks, extents, hooks, y, precision, splits, programs, block)
+    return y
+
+
+def product(
+    left: tuple[Any, ...],
+    right: tuple[Any, ...],
+    sinks: tuple[Any, ...],
+    extents: tuple[int, int, int, int],
+    hooks: tuple[Any, Any, Any],
+    like: torch.Tensor,
+    precision: str = "ieee",
+    splits: int | None = None,
+    programs: int | None = None,
+    block: int | None = None,
+) -> None:
+    """Launch the product, and what adds its partial sums if K is split.
+
+    extents: batches, rows, columns, depth   hooks: LOAD_LEFT, LOAD_RIGHT, STORE with what they take   `like` tells the
+    dtype of the operands and the device.
+    """
+    batches, rows, cols, depth = extents
+    tile = tiles(rows, cols, depth, batches, like.dtype)
     if block is not None:
         tile |= {"BLOCK_M": block, "BLOCK_N": block, "BLOCK_K": block}
     count = tile["SPLITS"] = tile["SPLITS"] if splits is None else splits
-    wide = left.dtype == torch.float64
-    partial = y
+    wide = like.dtype == torch.float64
+    partial = like
     if count > 1:
         kept = torch.float64 if wide else torch.float32
-        partial = torch.empty((count, batches, rows, cols), dtype=kept, device=left.device)
-    extras = [y if x is None else x.expand(s).contiguous() for x, s in ((bias, (cols,)), (residual, y.shape))]
-    store = _STORES[activation]
-    sinks = (y, rows, cols, extras[0], int(bias is not None), extras[1], int(residual is not None))
-    tiled = triton.cdiv(rows, tile["BLOCK_M"]) * triton.cdiv(cols, tile["BLOCK_N"])
-    grid = (min(tiled * batches * count, programs or tiled * batches * count),)
-    matmul_kernel[grid](
-        source(left, lead),
-        source(right, lead),
+        partial = torch.empty((count, batches, rows, cols), dtype=kept, device=like.device)
+    tiled = triton.cdiv(rows, tile["BLOCK_M"]) * triton.cdiv(cols, tile["BLOCK_N"]) * batches * count
+    matmul_kernel[(min(tiled, programs or tiled),)](
+        left,
+        right,
         sinks,
         partial,
-        batches,
-        rows,
-        cols,
-        depth,
-        LOAD_LEFT=load_matrix,
-        LOAD_RIGHT=load_matrix,
-        STORE=store,
+        *extents,
+        LOAD_LEFT=hooks[0],
+        LOAD_RIGHT=hooks[1],
+        STORE=hooks[2],
         WIDE=wide,
-        WIDEN=widens(left.dtype),
+        WIDEN=widens(like.dtype),
         PRECISION=precision,
         **tile,
     )
     if count > 1:
         shape = {"BLOCK_M": 16, "BLOCK_N": 64}
         grid = (triton.cdiv(rows, 16), triton.cdiv(cols, 64), batches)
-        finish_kernel[grid](sinks, partial, batches, rows, cols, STORE=store, SPLITS=count, **shape)
-    return y
+        finish_kernel[grid](sinks, partial, batches, rows, cols, STORE=hooks[2], SPLITS=count, **shape)
 
 
 def widens(dtype: torch.dtype) -> bool:

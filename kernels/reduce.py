@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 
 from .case import Build, case, operand
-from .rows import load_axis, split, store_row, tiles
+from .rows import load_axis, over_rows, split, store_row
 
 KINDS = ("sum", "max", "min", "sum_square", "l1", "logsumexp")
 
@@ -97,11 +97,8 @@ def reduce(
     x, rows, cols, inner = split(x, axis)
     if not rows:
         return y
-    tile = tiles(rows, cols)
-    if block is not None:
-        tile |= {"BLOCK": block, "WHOLE": cols <= block}
-    grid = (triton.cdiv(rows, tile["ROWS"]),)
-    reduce_kernel[grid]((x, inner, cols), (y,), rows, cols, KIND=kind, LOAD=load_axis, STORE=store_row, **tile)
+    hooks = {"LOAD": load_axis, "STORE": store_row}
+    over_rows(reduce_kernel, (x, inner, cols), (y,), (rows, cols), block=block, KIND=kind, **hooks)
     return y
 
 

@@ -54,6 +54,25 @@ def tiles(rows: int, cols: int) -> dict[str, Any]:
     return {"ROWS": together, "BLOCK": block, "WHOLE": cols <= block, "num_warps": warps}
 
 
+def over_rows(
+    kernel: Any,
+    sources: tuple[Any, ...],
+    sinks: tuple[Any, ...],
+    extents: tuple[int, int],
+    *numbers: float,
+    block: int | None = None,
+    **constants: Any,
+) -> None:
+    """Launch a kernel over rows: `extents` are rows and columns, `numbers` what it takes after them, `constants` its
+    hooks and kinds. `block` bounds the columns that a program holds at once.
+    """
+    rows, cols = extents
+    tile = tiles(rows, cols)
+    if block is not None:
+        tile |= {"BLOCK": block, "WHOLE": cols <= block}
+    kernel[(triton.cdiv(rows, tile["ROWS"]),)](sources, sinks, rows, cols, *numbers, **constants, **tile)
+
+
 def split(x: torch.Tensor, axis: int) -> tuple[torch.Tensor, int, int, int]:
     """The tensor made contiguous, how many rows lie along `axis`, their length, and the elements between two steps."""
     x = x.contiguous()

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 
 from .case import Build, case, operand
-from .rows import load_axis, split, store_axis, tiles
+from .rows import load_axis, over_rows, split, store_axis
 
 
 @triton.jit
@@ -72,12 +72,8 @@ def softmax(
     y = torch.empty_like(x) if out is None else out
     if not x.numel():
         return y
-    tile = tiles(rows, cols)
-    if block is not None:
-        tile |= {"BLOCK": block, "WHOLE": cols <= block}
-    place = (inner, cols)
-    grid = (triton.cdiv(rows, tile["ROWS"]),)
-    softmax_kernel[grid]((x, *place), (y, *place), rows, cols, LOG=log, LOAD=load_axis, STORE=store_axis, **tile)
+    hooks = {"LOAD": load_axis, "STORE": store_axis}
+    over_rows(softmax_kernel, (x, inner, cols), (y, inner, cols), (rows, cols), block=block, LOG=log, **hooks)
     return y
 
 
