@@ -53,6 +53,9 @@ REACHES: dict[str, Reach] = {
     ),
     "dragoman.frontends.onnx": Reach(FRONTENDS, frozenset({"onnx"})),
     "dragoman.backends": Reach(BACKENDS),
+    "dragoman.backends.triton": Reach(BACKENDS),
+    "dragoman.backends.triton.support": Reach(BACKENDS, frozenset({"torch", "triton"})),
+    "dragoman.backends.triton.worker": Reach(BACKENDS, when_called=frozenset({"torch"})),
     "dragoman.backends.onnx": Reach(BACKENDS, frozenset({"onnx", "onnx_ir"}), frozenset({"onnxruntime"})),
 }
 
