@@ -74,6 +74,11 @@ def certificate_path(output: Path) -> Path:
     return output.with_name(output.name + SUFFIX)
 
 
+def certificate_of(form: str, output: Path) -> Path:
+    """Where the certificate of an output of this form lies: beside a file, within a folder."""
+    return certificate_path(output) if form == "onnx" else output / f"certificate{SUFFIX}"
+
+
 def certify(
     source: str,
     graph: Graph,
@@ -259,6 +264,10 @@ def _style(text: str) -> Style:
 
 
 def _open_output(path: Path, half: DType | None) -> Runner:
+    if path.name == "manifest.json":
+        from dragoman.backends.triton import FolderRunner
+
+        return FolderRunner(path.parent)
     from dragoman.half import open_half
 
     return open_half(path, half)

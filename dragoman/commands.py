@@ -70,8 +70,10 @@ def options(
 @app.command()
 def convert(
     source: Source,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The file to write.")],
-    to: Annotated[str, typer.Option("--to", help="The form to hand over: onnx.")] = "onnx",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", help="The file to write, or for triton the folder.")
+    ],
+    to: Annotated[str, typer.Option("--to", help="The form to hand over: onnx or triton.")] = "onnx",
     inputs: Inputs = None,
     opset: Annotated[int | None, typer.Option("--opset", help="The ONNX opset, 17 or newer.")] = None,
     target: Annotated[
@@ -84,6 +86,7 @@ def convert(
     external: Annotated[
         str, typer.Option("--external-data", help="Weights beside the model: auto (large models), always, never.")
     ] = "auto",
+    pure: Annotated[bool, typer.Option("--pure-triton", help="With --to triton: no calls of torch.")] = False,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare the result with the source.")] = True,
     budget: Budget = None,
     keep: Annotated[bool, typer.Option("--keep", help="Write the result even if it differs from the source.")] = False,
@@ -104,6 +107,7 @@ def convert(
             target=target,
             precision=precision,
             external=external,
+            pure=pure,
             verify=verify,
             budget=budget,
             keep=keep,
@@ -179,12 +183,14 @@ def verify(
 
 def _certificate(named: str) -> Path:
     """The certificate that is meant: itself, or the one beside an output."""
-    from dragoman.certificate import SUFFIX, certificate_path
+    from dragoman.certificate import SUFFIX, certificate_of, certificate_path
     from dragoman.ir.errors import UsageError
 
     path = Path(named)
     if path.name.endswith(SUFFIX):
         return path
+    if certificate_of("triton", path).is_file():
+        return certificate_of("triton", path)
     if path.is_file() and certificate_path(path).is_file():
         return certificate_path(path)
     if path.is_file() and path.suffix == ".json":

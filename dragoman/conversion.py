@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dragoman.certificate import certificate_path, certify, write
+from dragoman.certificate import certificate_of, certify, write
 from dragoman.inputs import InputSpec
 from dragoman.ir.equivalence import Comparison, Verdict, compare, tally
 from dragoman.ir.errors import NotEquivalent, OutputError, UsageError
@@ -21,6 +21,7 @@ from dragoman.ir.region import clone
 from dragoman.ir.runner import GraphRunner
 from dragoman.model import Model, checked_target, external_of, load
 from dragoman.notes import Note
+from dragoman.outputs import Request, staged
 from dragoman.passes.check import RewriteChecker
 from dragoman.passes.manager import PassRecord
 from dragoman.passes.precision import Precision, half_dtype
@@ -28,7 +29,7 @@ from dragoman.source import is_part_of
 from dragoman.stages import Progress, Stages, memory, silent
 
 if TYPE_CHECKING:
-    from dragoman.backends.onnx.write import Saved
+    from dragoman.outputs import Written
 
 _LEAST_BUDGET, _BUDGET_PER_SECOND = 6.0, 3.0
 _LEAST_MEASURING = 30.0  # seconds that measuring for half precision may take, if verification takes less
@@ -45,10 +46,10 @@ class Report:
     path: Path
     verdict: Verdict | None  # None: verification was switched off
     comparison: Comparison | None
-    opset: int
+    opset: int | None  # of ONNX
     nodes_imported: int
     nodes_optimised: int
-    nodes_written: int
+    nodes_written: int  # of ONNX, or launches of kernels
     weight_bytes: int
     file_bytes: int
     seconds: Mapping[str, float]
@@ -59,6 +60,8 @@ class Report:
     passes: Sequence[PassRecord] = ()
     notes: tuple[Note, ...] = ()
     precision: Precision | None = None  # None: as the source has it
+    library: tuple[str, ...] = ()  # operations that a folder of kernels leaves to torch
+    arena_bytes: int | None = None  # of a folder of kernels of fixed sizes: memory besides weights and inputs
 
     @property
     def total_seconds(self) -> float:
@@ -85,6 +88,7 @@ def convert(
     target: str = "portable",
     precision: str | None = None,
     external: str = "auto",
+    pure: bool = False,
     verify: bool = True,
     budget: float | None = None,
     keep: bool = False,
@@ -99,14 +103,15 @@ def convert(
     the report.
     `precision`, "f16" or "bf16", brings f32 nodes to half precision but for those that lose too much there, which the
     report names; the result may then err K times as much as the source itself in that precision.
+    `to` is "onnx", a file, or "triton", a folder that runs with torch and Triton alone; `pure` bars calls of torch in
+    it.
     Raises NotEquivalent, and writes nothing, when the result differs (`keep` writes it all the same), and every error
     of `load` and of the backend.
     """
     path = Path(output)
-    _check_request(to, target, precision, opset, external)
-    _check_output(path, source, overwrite)
-    from dragoman.backends.onnx import Staging
-
+    request = Request(to, opset, external_of(external), target, pure)
+    _check_request(request, precision)
+    _check_output(request, path, source, overwrite)
     stages = Stages(progress)
     before, _ = memory()
     with stages.stage("load"):
@@ -129,14 +134,13 @@ def convert(
     if precision is not None:
         with stages.stage("reduce precision"):
             model.reduce(precision, opset=opset, seconds=max(_LEAST_MEASURING, budget))
-    with Staging(path, overwrite=overwrite) as staging:
+    with staged(request, path, overwrite) as staging:
         with stages.stage("write"):
-            outside, contrib = external_of(external), target == "ort"
-            saved = staging.write(model.graph, opset=opset, external=outside, contrib=contrib)
+            saved = staging.write(model.graph)
         comparison = None
         if imported is not None:
             with stages.stage("verify"):
-                comparison = _compared(model, imported, saved, budget, _again(source, path, precision))
+                comparison = _compared(model, imported, saved, budget, _again(source, path, to, precision))
         _, peak = memory()
         report = Report(
             source=model.spec,
@@ -155,18 +159,21 @@ def convert(
             passes=tuple(model.passes),
             notes=model.notes,
             precision=model.precision,
+            library=saved.library,
+            arena_bytes=saved.arena_bytes,
         )
         if report.verdict is Verdict.DIFFERENT and not keep:
             raise NotEquivalent(f"{path} was not written: the result differs from the source\n{comparison}")
         certificate = None
         if comparison is not None and imported is not None:
             with stages.stage("certify"):
-                options = {"to": to, "target": target, "opset": str(report.opset)}
+                options = {"to": to, "target": target, **({"opset": str(saved.opset)} if saved.opset else {})}
                 options |= {"precision": precision} if precision is not None else {}
-                files = [f for f in (saved.path, saved.data) if f is not None]
-                certificate = certificate_path(saved.path)
+                certificate = certificate_of(to, saved.path)
                 try:
-                    write(certify(model.spec, imported, files, comparison, options, model.precision), certificate)
+                    write(
+                        certify(model.spec, imported, saved.hashed, comparison, options, model.precision), certificate
+                    )
                 except OutputError as error:
                     reason = getattr(error.__cause__, "strerror", None) or error
                     raise OutputError(
@@ -174,47 +181,40 @@ def convert(
                     ) from error
         with stages.stage("publish"):
             report.files = staging.publish()
-            report.certificate = _publish_certificate(certificate, path)
+            report.certificate = _publish_certificate(certificate, certificate_of(to, path))
     return report
 
 
-def _publish_certificate(staged: Path | None, output: Path) -> Path | None:
-    """Put a certificate beside its output; without one, remove that of the output that was there before."""
-    if staged is None:
-        certificate_path(output).unlink(missing_ok=True)
+def _publish_certificate(made: Path | None, place: Path) -> Path | None:
+    """Put a certificate in its place; without one, remove that of the output that was there before."""
+    if made is None:
+        place.unlink(missing_ok=True)
         return None
     try:
-        return staged.replace(certificate_path(output))
+        return made.replace(place) if made.exists() else place  # within a folder it has moved with that
     except OSError as error:
-        raise OutputError(f"{output} was written, its certificate was not: {error.strerror or error}") from error
+        what = place.name.removesuffix(".dragoman.json")
+        raise OutputError(f"{what} was written, its certificate was not: {error.strerror or error}") from error
 
 
-def _check_request(to: str, target: str, precision: str | None, opset: int | None, external: str) -> None:
+def _check_request(request: Request, precision: str | None) -> None:
     """Raise UsageError for what is not there, before the model is read."""
-    if to != "onnx":
-        raise UsageError(f"there is no backend {to!r} yet; there is onnx")
-    checked_target(target)
-    external_of(external)
-    from dragoman.backends.onnx.types import checked_opset
-
-    checked_opset(opset)
+    checked_target(request.target)
+    request.check()
     if precision is not None:
         half_dtype(precision)
+        if request.to != "onnx":
+            raise UsageError("precision is for ONNX as yet: convert the model itself to half precision first")
 
 
-def _check_output(path: Path, source: Any, overwrite: bool) -> None:
+def _check_output(request: Request, path: Path, source: Any, overwrite: bool) -> None:
     """Raise OutputError where output or certificate cannot be written, before the model is read."""
-    from dragoman.backends.onnx import check_destination
-
-    check_destination(path, overwrite=overwrite)
-    check_destination(certificate_path(path), overwrite=True)
+    request.check_destination(path, overwrite)
     if isinstance(source, (str, Path)) and is_part_of(path, source):
         raise OutputError(f"{path} belongs to the source: write elsewhere")
 
 
-def _compared(model: Model, imported: Graph, saved: Saved, budget: float, command: str) -> Comparison:
-    from dragoman.backends.onnx import Session
-
+def _compared(model: Model, imported: Graph, saved: Written, budget: float, command: str) -> Comparison:
     checker = model.checker
     rules = tally(checker.firings, checker.unchecked) if checker else None
     given = [model.examples] if model.examples else []
@@ -224,10 +224,11 @@ def _compared(model: Model, imported: Graph, saved: Saved, budget: float, comman
         from dragoman.half import compare_half
 
         half = half_dtype(model.precision.dtype)
+        assert saved.opset is not None
         places = (imported, model.source, model.graph, saved.path, half, saved.opset)
         found = compare_half(*places, given=given, budget=left, rules=rules, command=command)
     else:
-        candidate = Session(saved.path, optimise=False, graph=model.graph)
+        candidate = saved.candidate()
         source = model.source or GraphRunner(imported, "Dragoman's interpreter")
         found = compare(imported, source, candidate, given=given, budget=left, rules=rules, command=command)
     return replace(found, notes=(*found.notes, *_proof_notes(checker))) if checker else found
@@ -240,9 +241,9 @@ def _proof_notes(checker: RewriteChecker) -> list[str]:
     return notes + list(refused)[:_REFUSALS]
 
 
-def _again(source: Any, path: Path, precision: str | None) -> str:
+def _again(source: Any, path: Path, to: str, precision: str | None) -> str:
     """The command that writes the result in spite of a difference, where a shell can name the source."""
     if not isinstance(source, (str, Path)):
         return ""
-    reduced = ["--precision", precision] if precision is not None else []
-    return shlex.join(["dragoman", "convert", str(source), "-o", str(path), *reduced, "--keep"])
+    more = (["--to", to] if to != "onnx" else []) + (["--precision", precision] if precision is not None else [])
+    return shlex.join(["dragoman", "convert", str(source), "-o", str(path), *more, "--keep"])

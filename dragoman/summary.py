@@ -32,8 +32,15 @@ def report_lines(report: Report) -> Iterator[str]:
     yield row("verdict", verdict)
     if report.comparison is not None:
         yield from (row("", line) for line in error_lines(report.comparison))
-    nodes = f"{report.nodes_imported} imported, {report.nodes_optimised} optimised, {report.nodes_written} ONNX"
-    yield row("nodes", f"{nodes} (opset {report.opset})")
+    nodes = f"{report.nodes_imported} imported, {report.nodes_optimised} optimised, {report.nodes_written}"
+    yield row(
+        "nodes", f"{nodes} ONNX (opset {report.opset})" if report.opset else f"{nodes} launches of Triton kernels"
+    )
+    if report.library:
+        calls = ", ".join(f"{n} {report.library.count(n)}×" for n in dict.fromkeys(report.library))
+        yield row("by torch", printable(calls))
+    if report.arena_bytes is not None:
+        yield row("device memory", f"{size(report.arena_bytes)} besides weights and inputs")
     if report.precision is not None:
         yield from precision_lines(report.precision)
     rules = _rules(report)
