@@ -146,6 +146,21 @@ class Model:
         saved = save(self.graph, Path(path), opset=opset, external=outside, overwrite=overwrite, contrib=contrib)
         return saved.path
 
+    def compile(self, to: str = "triton", *, pure: bool = False) -> Any:
+        """The model as Triton kernels in memory: a callable on torch tensors, NumPy arrays or what speaks DLPack.
+
+        A model that was not optimised yet is. `pure` bars calls of torch. Raises UsageError where there is neither a
+        GPU nor Triton's interpreter, EmitRefused for what has no kernel.
+        """
+        if to != "triton":
+            raise UsageError(f"models compile to triton, not to {to!r}")
+        from dragoman.compiled import check_runs, compile_graph
+
+        check_runs()
+        if not self.passes:
+            self.optimise()
+        return compile_graph(self.graph, pure=pure)
+
 
 def external_of(text: str) -> bool | None:
     """`--external-data` as the ONNX backend takes it. Raises UsageError."""

@@ -192,11 +192,10 @@ class Program:
 
     def _call(self, node: Node) -> None:
         text = library.call(node).format(*(self.name(v) for v in node.operands if v is not None))
-        if len(node.results) > 1:
-            self.lines.append(f"{', '.join(self.fresh(r) for r in node.results)} = {text}")
-        else:
-            value = node.results[0]
-            self.lines.append(f"{self.fresh(value)} = {text}.to({torch_dtype(value.type.dtype)}).contiguous()")
+        names = ", ".join([self.fresh(r) for r in node.results])
+        if len(node.results) == 1:
+            text = f"{text}.to({torch_dtype(node.result.type.dtype)}).contiguous()"
+        self.lines.append(f"{names} = {text}")
         self.shared.library.append(node.op.name)
 
 
