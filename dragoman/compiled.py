@@ -1,6 +1,6 @@
 """Models as Triton kernels in this process: `Model.compile`, and `torch.compile(module, backend="dragoman")`.
 
-Both write a folder aside, import it, and remove it with the process. Inference only: calls that want gradients are refused.
+Both write a folder aside, import it, and remove it with the process. Calls that want gradients are refused.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def dynamo_backend(module: Any, examples: Sequence[Any]) -> Callable[..., Any]:
         fixed = (x.data_ptr(), x._version) if isinstance(x, torch.nn.Parameter) else ()
         return tuple(x.shape), x.dtype, *fixed
 
-    @torch._dynamo.disable
+    @torch.compiler.disable
     def run(*given: Any) -> Any:
         wants = torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in given)
         if wants:
