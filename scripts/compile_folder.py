@@ -1,4 +1,4 @@
-"""Compiles every launch of a generated folder ahead of time, without a device: what an interpreter accepts, Triton may not.
+"""Compiles every launch of a generated folder ahead of time, without a device: Triton may refuse what ran interpreted.
 
     scripts/compile_folder.py FOLDER [TARGET…]     targets: sm_80 sm_90 sm_100 gfx942 (all by default)
 
