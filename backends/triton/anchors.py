@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dragoman.backends.triton import hooks
+from dragoman.backends.triton import hooks, table
 from dragoman.backends.triton.body import Body, Index, Term
 from dragoman.backends.triton.hooks import Function, Rows, Sink
 from dragoman.backends.triton.program import Program, told
@@ -106,23 +106,36 @@ def _pool(program: Program, node: Node, final: Value) -> None:
     assert isinstance(op, (MaxPool, AvgPool))
     shape, axes = node.results[0].type.shape, spatial_axes(x.type.rank, op.layout)
     rows = Rows(shape, op.window, lambda row, col: row)
-    made = hooks.body(program.loadable)
-    made.conditions.append(Term(f"(row < {made.extent(product(shape)).text})", hooks.ROW))
-    made.conditions.append(Term(f"(col < {made.extent(product(op.window)).text})", hooks.COL))
-    index = list(made.split(Term("row", hooks.ROW), shape))
-    taps, inside = made.split(Term("col", hooks.COL), op.window), None
-    for i, axis in enumerate(axes):
-        at = made.plus(made.times(index[axis], op.strides[i]), made.times(taps[i], op.dilations[i]))
-        at = made.plus(at, made.extent(op.padding[i][0]), "-")
-        index[axis] = at = made.put(at.text, at.axes)
-        here = made.call("({0} >= 0) & ({0} < {1})", at, made.extent(x.type.shape[axis]))
-        inside = here if inside is None else made.call("{0} & {1}", inside, here)
+    made, index, _, inside = _window(program, op, x, shape, op.window)
     neutral = 'float("-inf")' if isinstance(op, MaxPool) else "0.0"
-    load = hooks.load_window(x, made, tuple(index), inside, neutral)
+    with made.where(inside):
+        term = made.value(x, index)
+    load = hooks.load_tile(made, made.call(f"tl.where({{0}}, {{1}}, {neutral})", inside, term))
     before = None if isinstance(op, MaxPool) else _mean(op, x.type.shape, axes)
     store = Sink(node.results[0], final, program.loadable, before).reduced(rows)
     kind = "max" if isinstance(op, MaxPool) else "sum"
     _over_rows(program, node, final, "reduce_kernel", rows, (load, store), f'KIND="{kind}", ')
+
+
+def _window(
+    program: Program, op: MaxPool | AvgPool | Conv, x: Value, shape: Shape, kernel: Shape
+) -> tuple[Body, Index, Index, Term]:
+    """The body of a LOAD whose rows are elements of the result and whose columns are taps: where x is read, the tap,
+    and whether that is inside of x.
+    """
+    made = hooks.body(program.loadable)
+    made.conditions.append(Term(f"(row < {made.extent(product(shape)).text})", hooks.ROW))
+    made.conditions.append(Term(f"(col < {made.extent(product(kernel)).text})", hooks.COL))
+    index = list(made.split(Term("row", hooks.ROW), shape))
+    taps = made.split(Term("col", hooks.COL), kernel)
+    inside = Term("mask", hooks.ROW | hooks.COL)
+    for i, axis in enumerate(spatial_axes(x.type.rank, op.layout)):
+        at = made.plus(made.times(index[axis], op.strides[i]), made.times(taps[i], op.dilations[i]))
+        at = made.plus(at, made.extent(op.padding[i][0]), "-")
+        index[axis] = at = made.put(at.text, at.axes)
+        here = made.call("({0} >= 0) & ({0} < {1})", at, made.extent(x.type.shape[axis]))
+        inside = made.call("{0} & {1}", inside, here)
+    return made, tuple(index), taps, inside
 
 
 def _mean(op: AvgPool, shape: Shape, axes: Sequence[int]) -> Callable[[Body, Term, Index], Term]:
@@ -203,7 +216,28 @@ def _product(program: Program, node: Node, final: Value, pair: tuple[str, str], 
     program.launch(text, _report(node, store))
 
 
+def _depthwise(program: Program, node: Node, final: Value) -> None:
+    """One filter for each channel: sums over taps alone, an element of the result a row; no product is wasted."""
+    op, x, weight = node.op, _operand(node, 0), _operand(node, 1)
+    assert isinstance(op, Conv)
+    shape, channel = node.results[0].type.shape, x.type.rank - 1 if op.layout == CHANNELS_LAST else 1
+    kernel = tuple(weight.type.shape[2:])
+    made, index, taps, inside = _window(program, op, x, shape, kernel)
+    with made.where(inside):
+        term = made.value(x, index)
+    factor = made.value(weight, (index[channel], Term("0"), *taps))
+    term = made.call("tl.where({0}, {1} * {2}, 0.0)", inside, term, factor)
+    load = hooks.load_tile(made, term)
+    store = Sink(node.results[0], final, program.loadable, _biased(_optional(node, 2), channel))
+    rows = Rows(shape, kernel, lambda row, col: row)
+    pair = load, store.reduced(rows)
+    _over_rows(program, node, final, "reduce_kernel", rows, pair, 'KIND="sum", ')
+
+
 def _conv(program: Program, node: Node, final: Value) -> None:
+    if table.is_depthwise(node):
+        _depthwise(program, node, final)
+        return
     op, x, weight = node.op, _operand(node, 0), _operand(node, 1)
     assert isinstance(op, Conv)
     shape, last = node.results[0].type.shape, op.layout == CHANNELS_LAST

@@ -125,15 +125,10 @@ def _bounded(made: Body, rows: Rows) -> tuple[Term, Term]:
     return row, col
 
 
-def load_window(value: Value, made: Body, index: Index, inside: Term | None, neutral: str) -> Function:
-    """LOAD of a pooling: the element under a tap, or the neutral one in the padding."""
-    if inside is None:
-        text = made.value(value, index).text
-    else:
-        with made.where(inside):
-            term = made.value(value, index)
-        text = made.call(f"tl.where({{0}}, {{1}}, {neutral})", inside, term).text
-    return _function(made, "row, col, mask, sources", [f"return tl.broadcast_to({text}, mask.shape)"], "sources")
+def load_tile(made: Body, term: Term) -> Function:
+    """LOAD of a tile that a body has computed already."""
+    last = f"return tl.broadcast_to({term.text}, mask.shape)"
+    return _function(made, "row, col, mask, sources", [last], "sources")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ def lay_out(wanted: Sequence[tuple[int, int, int | None]]) -> tuple[list[int | N
     place that is free while it lives; None, for what outlives the run, gets no place.
     """
     offsets: list[int | None] = [None] * len(wanted)
-    placed: list[tuple[int, int, int, int]] = []  # start, end, born, dies
+    alive: dict[int, list[tuple[int, int]]] = {}  # by step: the places that are taken then
     peak = 0
     for number in sorted(range(len(wanted)), key=lambda k: (-wanted[k][0], k)):
         size, born, dies = wanted[number]
@@ -20,13 +20,12 @@ def lay_out(wanted: Sequence[tuple[int, int, int | None]]) -> tuple[list[int | N
             continue
         size = -(-size // _ALIGNMENT) * _ALIGNMENT
         at = 0
-        for start, end, first, last in sorted(placed):
-            if last < born or dies < first:
-                continue
+        for start, end in sorted({place for step in range(born, dies + 1) for place in alive.get(step, ())}):
             if at + size <= start:
                 break
             at = max(at, end)
         offsets[number] = at
-        placed.append((at, at + size, born, dies))
+        for step in range(born, dies + 1):
+            alive.setdefault(step, []).append((at, at + size))
         peak = max(peak, at + size)
     return offsets, peak

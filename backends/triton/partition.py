@@ -24,6 +24,8 @@ READS_INSIDE = frozenset(
     | {"reduce_min", "reduce_logsumexp", "reduce_any", "reduce_all"}
 )
 """Templates whose LOAD hook computes what they read; the first operand only, others are loaded by STORE."""
+WINDOWED = frozenset({"conv", "max_pool", "avg_pool"})
+"""Those whose windows read an element several times: what is computed there is stored first, by the kernel before."""
 WITH_EPILOGUE = READS_INSIDE | {"matmul", "linear", "conv"}
 
 
@@ -92,12 +94,13 @@ def _note(found: Partition, node: Node, reader: Node) -> None:
 
 
 def _read_by_template(found: Partition, node: Node) -> None:
-    inside = node.op.name in READS_INSIDE and table.is_anchor(node)
+    inside = (node.op.name in READS_INSIDE or table.is_depthwise(node)) and table.is_anchor(node)
     for number, value in enumerate(node.operands):
         if value is None:
             continue
         found.readers.setdefault(value, {})[node] = None
-        if not (inside and number == 0):
+        again = node.op.name in WINDOWED and value.op is not None and value.op.pointwise
+        if again or not (inside and number == 0):
             found.needed.add(value)
 
 

@@ -129,7 +129,7 @@ class Program:
             while name in self.shared.weights:
                 name += "_"
             users = value.users
-            packed = value.type.rank > 2 and all(n.op.name == "conv" and n.operands[1] is value for n in users)
+            packed = value.type.rank > 2 and all(_takes_filters(n, value) for n in users)
             number = self.shared.places[id(value.weight)] = len(self.shared.weights)
             self.shared.weights[name] = value.weight, packed
         return f"w[{number}]"
@@ -213,6 +213,11 @@ class _Loadable:
 
     def __len__(self) -> int:
         return len(self._cut.stored)
+
+
+def _takes_filters(node: Node, weight: Value) -> bool:
+    """Whether a node multiplies windows by these filters, for which channels should lie beside each other."""
+    return node.op.name == "conv" and node.operands[1] is weight and not table.is_depthwise(node)
 
 
 def library_only(node: Node) -> bool:

@@ -60,6 +60,12 @@ class Model:
         buffers = self._buffers(sizes)
         return list(self.graph.run(self.weights, buffers, self.device, *given, *sizes))
 
+    def capture(self, *examples: Any) -> Replay:
+        """The launches for inputs of these sizes as one CUDA graph. Raises RuntimeError without a CUDA device."""
+        if self.device.type != "cuda":
+            raise RuntimeError("launches are captured on a CUDA device only")
+        return Replay(self, self._checked(examples))
+
     # ---- inputs ----------------------------------------------------------------------------------------
 
     def _checked(self, inputs: Sequence[Any]) -> list[torch.Tensor]:
@@ -103,6 +109,31 @@ class Model:
         self._plans[sizes] = found
         made = found[1]
         return [torch.empty(w[0], dtype=w[1], device=self.device) if v is None else v for v, w in made]
+
+
+class Replay:
+    """A captured run: call it with inputs of the same sizes. Results are overwritten by the next call."""
+
+    def __init__(self, model: Model, inputs: list[torch.Tensor]) -> None:
+        self._inputs = [x.clone() for x in inputs]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # compiles every kernel before anything is recorded
+            for _ in range(2):
+                model.run(self._inputs)
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._outputs = model.run(self._inputs)
+
+    def __call__(self, *inputs: torch.Tensor) -> Any:
+        """One tensor, or a tuple of them. Raises ValueError for other sizes."""
+        for held, x in zip(self._inputs, inputs, strict=True):
+            if held.shape != x.shape or held.dtype != x.dtype:
+                raise ValueError(f"captured for {held.dtype}{list(held.shape)}, got {x.dtype}{list(x.shape)}")
+            held.copy_(x)
+        self._graph.replay()
+        return self._outputs[0] if len(self._outputs) == 1 else tuple(self._outputs)
 
 
 def as_tensor(x: Any) -> torch.Tensor:

@@ -12,9 +12,10 @@ from typing import Any
 from dragoman.backends.triton import expressions, library
 from dragoman.backends.triton.body import COMPUTED
 from dragoman.backends.triton.places import FREE, HANDLERS
-from dragoman.ir.dims import is_one, same
+from dragoman.ir.dims import same
 from dragoman.ir.graph import Node
 from dragoman.ir.ops.attention import Attention
+from dragoman.ir.ops.conv import Conv
 from dragoman.ir.ops.pool import AvgPool, MaxPool
 from dragoman.ir.types import DType, TensorType
 
@@ -156,6 +157,7 @@ def is_anchor(node: Node) -> bool:
     return check is not None and check(node) is None
 
 
-def one_only(shape: tuple[Any, ...]) -> bool:
-    """Whether a shape surely holds one element."""
-    return all(is_one(d) for d in shape)
+def is_depthwise(node: Node) -> bool:
+    """Whether a convolution has one filter of one channel for each channel."""
+    op, weight = node.op, node.operands[1] if len(node.operands) > 1 else None
+    return isinstance(op, Conv) and weight is not None and op.groups > 1 and weight.type.shape[:2] == (op.groups, 1)

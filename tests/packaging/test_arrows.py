@@ -42,6 +42,8 @@ BACKENDS = ("dragoman.backends", "dragoman.ir", "dragoman.passes.legalize", "dra
 # The longest name that fits a module holds. A new frontend or backend adds its line, with its own framework only.
 REACHES: dict[str, Reach] = {
     "dragoman": Reach(("dragoman",), when_called=FRAMEWORKS),
+    "dragoman.bench.chains": Reach(("dragoman",), frozenset({"torch"}), FRAMEWORKS),
+    "dragoman.bench.gpu": Reach(("dragoman",), frozenset({"torch"}), FRAMEWORKS),
     "dragoman.ir": Reach(IR),
     "dragoman.passes": Reach(("dragoman.passes", "dragoman.ir")),
     "dragoman.passes.smt": Reach(("dragoman.passes", "dragoman.ir"), frozenset({"z3"})),

@@ -67,7 +67,7 @@ def resnet() -> tuple[nn.Module, tuple[Any, ...]]:
     from timm.models.resnet import BasicBlock, ResNet
 
     model = ResNet(BasicBlock, (1, 1, 1, 1), num_classes=5, stem_width=8, channels=(8, 8, 16, 16))
-    return model, (torch.randn(1, 3, 32, 32),)
+    return model, (torch.randn(1, 3, 16, 16),)
 
 
 def convnext() -> tuple[nn.Module, tuple[Any, ...]]:
