@@ -1,0 +1,1 @@
+"""Benchmarks that run where the hardware is: `python -m dragoman.bench gpu`."""
