@@ -180,7 +180,7 @@ def convert(
                         f"{path} and its certificate were not written: {reason}; make room, or write elsewhere"
                     ) from error
         with stages.stage("publish"):
-            report.files = staging.publish()
+            report.files = tuple(f for f in staging.publish() if f != certificate_of(to, path))
             report.certificate = _publish_certificate(certificate, certificate_of(to, path))
     return report
 
