@@ -130,18 +130,18 @@ class Recurrent(Op):
         self,
         b: Builder,
         projected: Sequence[Value],
-        step: Callable[..., list[Value]],
+        steps: Sequence[Callable[..., list[Value]]],
         constants: Sequence[Sequence[Value]],
         initial: Sequence[Value | None],
         state: TensorType,
         lengths: Value | None,
     ) -> tuple[Value, ...]:
-        """The same as `unroll` by the `scan` op; `step(b, seen, states, *constants)` writes the body."""
+        """The same as `unroll` by the `scan` op; each `step(b, seen, states, *constants)` writes a direction's body."""
         outputs: list[Value] = []
         finals: list[list[Value]] = []
         for index, backwards in enumerate(DIRECTIONS[self.direction]):
             carries = [row(b, s, index) if s is not None else _zeros(b, state) for s in initial]
-            results = _scan(b, projected[index], step, constants[index], carries, lengths, backwards)
+            results = _scan(b, projected[index], steps[index], constants[index], carries, lengths, backwards)
             finals.append(results[:-1])
             outputs.append(results[-1])
         y = outputs[0] if len(outputs) == 1 else b.concat(*outputs, axis=2)

@@ -102,7 +102,7 @@ class Lstm(Recurrent, name="lstm"):
 
         projected = projections(b, x, w, bias)
         constants = [[row(b, r, d)] for d in range(len(projected))]
-        return self.scanned(b, projected, step, constants, (h0, c0), state, lengths)
+        return self.scanned(b, projected, [step] * len(projected), constants, (h0, c0), state, lengths)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -227,7 +227,7 @@ class Gru(Recurrent, name="gru"):
         projected = projections(b, x, w, bias_w)
         constants = [[row(b, v, d) for v in (r, bias_r) if v is not None] for d in range(len(projected))]
         step = after if self.reset_after else before
-        return self.scanned(b, projected, step, constants, (h0,), state, lengths)
+        return self.scanned(b, projected, [step] * len(projected), constants, (h0,), state, lengths)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -317,7 +317,7 @@ class Rnn(Recurrent, name="rnn"):
 
         projected = projections(b, x, w, bias)
         constants = [[row(b, r, d)] for d in range(len(projected))]
-        return self.scanned(b, projected, step, constants, (h0,), state, lengths)
+        return self.scanned(b, projected, [step] * len(projected), constants, (h0,), state, lengths)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -147,6 +147,7 @@ class StringNormalize(Op, name="string_normalize", data_dependent=True):
         yield sample(words, case="upper", sensitive=True, stopwords=("monday",), size=1)
         yield sample(operand("string[1,2]", values=("Monday", "x")), case="lower", size=2)
         yield sample(operand("string[1]", values=("Monday",)), stopwords=("monday",), size=1)
+        yield sample(words, sensitive=True, stopwords=("Tuesday",), size=2)
 
 
 class CountNgrams(Op, name="count_ngrams", exact_field=False):
