@@ -286,8 +286,8 @@ class Emitter:
         return name
 
     def op(self, op_type: str, *operands: Value | str | None, **attributes: Any) -> str:
-        """Add a node with one result; returns the result's name. Attributes that are None are left out, and `domain` is
-        the operator's.
+        """Add a node with one result; returns the result's name. Attributes that are None are left out; `domain` and
+        `domain_version` are the operator's.
         """
         return self.ops(op_type, operands, 1, **attributes)[0]
 
@@ -316,8 +316,7 @@ class Emitter:
         given = dict(attributes or {})
         if "domain" in given:
             proto.domain = given.pop("domain")
-            if all(known.domain != proto.domain for known in self.skeleton.opset_import):
-                self.skeleton.opset_import.add(domain=proto.domain, version=_DOMAINS.get(proto.domain, 1))
+            self._import_domain(proto.domain, given.pop("domain_version", None))
         for key, value in given.items():
             set_attribute(proto.attribute.add(name=key), value)
         if metadata:
@@ -325,6 +324,13 @@ class Emitter:
         if self.scope.depth:
             self.scope.produced.update(results)
         return results
+
+    def _import_domain(self, domain: str, version: int | None) -> None:
+        """Import a domain, at the version asked for or a newer one."""
+        known = next((o for o in self.skeleton.opset_import if o.domain == domain), None)
+        if known is None:
+            known = self.skeleton.opset_import.add(domain=domain, version=_DOMAINS.get(domain, 1))
+        known.version = max(known.version, version or 0)
 
     def _metadata(self, origin: Provenance) -> tuple[str, bytes]:
         """The module of an origin and its metadata in wire form: both are shared by many nodes."""

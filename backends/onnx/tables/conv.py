@@ -12,6 +12,7 @@ from dragoman.backends.onnx.table import Where, emits, requires
 from dragoman.ir.dims import is_one, product
 from dragoman.ir.graph import Node, Value
 from dragoman.ir.ops.conv import CHANNELS_FIRST, spatial_axes
+from dragoman.ir.types import U8
 
 
 def channels_first(e: Emitter, x: Value | str, rank: int, layout: str) -> Value | str:
@@ -48,6 +49,36 @@ def conv(e: Emitter, node: Node, x: Value, w: Value, bias: Value | None = None) 
         group=op.groups,
     )
     return laid_out(e, y, x.type.rank, op.layout)
+
+
+def _takes_integers(node: Node, opset: int) -> str | None:
+    x, w = node.operands[:2]
+    assert x is not None
+    assert w is not None
+    if x.type.dtype != U8 or w.type.dtype != U8:
+        return f"ONNX Runtime has no ConvInteger of {x.type.dtype} and {w.type.dtype}"
+    zeros = [v for v in node.operands[2:] if v is not None]
+    return "ONNX Runtime takes one zero point for all filters" if any(v.type.rank for v in zeros) else None
+
+
+@emits("conv_integer", where=_takes_integers)
+def conv_integer(
+    e: Emitter, node: Node, x: Value, w: Value, x_zero: Value | None = None, w_zero: Value | None = None
+) -> str:
+    """ConvInteger."""
+    op: Any = node.op
+    return e.op(
+        "ConvInteger",
+        x,
+        w,
+        x_zero,
+        w_zero,
+        kernel_shape=_kernel(w),
+        strides=op.strides,
+        pads=_pads(op.padding),
+        dilations=op.dilations,
+        group=op.groups,
+    )
 
 
 def _takes_transpose(node: Node, opset: int) -> str | None:

@@ -232,6 +232,13 @@ def _casts(node: Node, opset: int) -> str | None:
     return types.absent(before, opset)
 
 
+@emits("power_of_two", since=24)
+def power_of_two(e: Emitter, node: Node, x: Value) -> str:
+    """Cast to FLOAT8E8M0."""
+    op: Any = node.op
+    return e.op("Cast", x, to=types.code(F8E8M0), round_mode=op.rounding, saturate=int(op.saturate))
+
+
 @emits("cast", where=_casts)
 def cast(e: Emitter, node: Node, x: Value) -> str | Value:
     """Cast; to float8 without saturation, as NumPy and the frameworks have it; to bool through a comparison."""

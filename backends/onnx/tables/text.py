@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dragoman.backends.onnx.emitter import Emitter
-from dragoman.backends.onnx.table import emits, refuses
+from dragoman.backends.onnx.table import emits
 from dragoman.ir.graph import Node, Value
 
 
@@ -66,4 +66,17 @@ def count_ngrams(e: Emitter, node: Node, x: Value, pool: Value, weights: Value |
     )
 
 
-refuses("string_normalize", "ONNX Runtime runs StringNormalizer only where the system has the locale it names")
+def _needs_no_locale(node: Node, opset: int) -> str | None:
+    op: Any = node.op
+    if op.case == "none" and (op.sensitive or not op.stopwords):
+        return None
+    return "ONNX Runtime changes or ignores case only where the system has the locale it names"
+
+
+@emits("string_normalize", where=_needs_no_locale)
+def string_normalize(e: Emitter, node: Node, x: Value) -> str:
+    """StringNormalizer."""
+    op: Any = node.op
+    return e.op(
+        "StringNormalizer", x, case_change_action="NONE", is_case_sensitive=1, stopwords=list(op.stopwords) or None
+    )
