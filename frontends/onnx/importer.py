@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from dragoman.frontends.imported import Imported, Limit
@@ -21,8 +22,9 @@ from dragoman.frontends.refusals import Refusals
 from dragoman.ir.errors import Malformed, OverBudget, Unsupported, UsageError
 from dragoman.ir.graph import Graph, Value
 from dragoman.ir.types import TensorType
+from dragoman.ir.weights import Array, ArrayWeight
 
-Held = TensorType | Sequence[TensorType] | None
+Held = TensorType | Sequence[TensorType] | Array | None
 _MOST_LIMITS = 64
 NEWEST = onnx.defs.onnx_opset_version()
 
@@ -37,6 +39,7 @@ def translate(
 ) -> Imported:
     """Translate a model. `types` are declared by the caller, for inputs that declare less; `dynamic` names dims. `held`
     says what inputs hold that are sequences or optionals: each tensor becomes an input of its own, and so do outputs.
+    Given an array for a tensor, the model is made for that value, and the input is gone.
 
     Raises ImportRefused listing every operator without translation, Malformed, UnsafeInput, OverBudget.
     """
@@ -96,9 +99,23 @@ class _Reader:
 
     def _input(self, declared: onnx.ValueInfoProto) -> Operand:
         kind = declared.type.WhichOneof("value")
+        given = self._held.get(declared.name)
+        if kind == "tensor_type" and given is not None:
+            return self._fixed(self._dims.type_of(declared), declared.name, given)
         if kind != "tensor_type":
             return self._holding(declared, (kind or "value without a type").removesuffix("_type"))
         return Tensor.of(self._graph.add_input(self._dims.type_of(declared), declared.name))
+
+    def _fixed(self, type: TensorType, name: str, given: Held) -> Operand:
+        """An input that the caller gives a value to: a weight of the model."""
+        if not isinstance(given, np.ndarray):
+            raise UsageError(f"the input {name!r} is a tensor: an array says what it is")
+        fits = len(given.shape) == type.rank and all(
+            d == e for d, e in zip(type.shape, given.shape, strict=True) if isinstance(d, int)
+        )
+        if given.dtype != type.dtype.numpy or not fits:
+            raise UsageError(f"the input {name!r} is {type}, not {given.dtype}{list(given.shape)}")
+        return Tensor.of(self._graph.add_weight(name, ArrayWeight(given)))
 
     def _holding(self, declared: onnx.ValueInfoProto, kind: str) -> Operand:
         """A sequence or an optional, of what the caller says that it holds."""
@@ -110,6 +127,8 @@ class _Reader:
             )
         inner = declared.type.optional_type.elem_type if kind == "optional" else declared.type
         given = self._held[name]
+        if isinstance(given, np.ndarray):
+            raise UsageError(f"the input {name!r} is a {kind}: say the types of what it holds")
         found = None if given is None else self._made(name, inner, given)
         if kind == "optional":
             if not isinstance(found, Tensor | TensorSequence | None):

@@ -54,7 +54,8 @@ def import_model(
     held: Mapping[str, Held] | None = None,
 ) -> Imported:
     """Translate a ModelProto; `folder` is where its external data lies. `held`: the tensors that inputs hold which are
-    sequences or optionals (`{"xs": [F32[2, 3]], "maybe": None}`), for a model of so many tensors.
+    sequences or optionals (`{"xs": [F32[2, 3]], "maybe": None}`), for a model of so many tensors; and arrays for inputs
+    that decide how many there are, such as the turns of a loop, for a model of that value alone.
     """
     where = Path(folder) if folder is not None else None
     return translate(model, folder=where, types=types, dynamic=dynamic, held=held)

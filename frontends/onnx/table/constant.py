@@ -88,8 +88,10 @@ def range_(c: Context, n: Call) -> Value:
     b, dtype = c.b, n.type(0).dtype
     places = b.iota(size=count) if (count := _known_count(n)) is not None else _counted(c, n)
     start, step = n[0], n[2]
-    start, step = (c.reshape(v, ()) for v in (start, step))
-    return b.add(start, b.mul(c.cast(places, dtype), step)) if dtype != BOOL else places
+    # Halves are computed in f32 and rounded once.
+    wide = F32 if dtype.is_float and dtype.bits < F32.bits else dtype
+    start, step = (c.cast(c.reshape(v, ()), wide) for v in (start, step))
+    return c.cast(b.add(start, b.mul(c.cast(places, wide), step)), dtype) if dtype != BOOL else places
 
 
 def _known_count(n: Call) -> Dim | None:

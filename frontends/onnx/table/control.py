@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx
 
@@ -61,19 +61,53 @@ def if_(c: Context, n: Call) -> list[Operand]:
     predicate = c.reshape(n[0], ())
     written = [c.region(branch, []) for branch in branches]
     scopes = [scope for scope, _, _ in written]
-    held = _optionals([outputs for _, _, outputs in written])
-    results = [results_of(s, o, f"{label}_branch") for (s, _, o), label in zip(written, ("then", "else"), strict=True)]
-    if len(results[0]) != len(results[1]):
-        raise Malformed(f"If gives {len(results[0])} results in one branch, {len(results[1])} in the other")
+    kinds = _kinds([outputs for _, _, outputs in written])
+    listed = [[tensor for o in outputs for tensor in _tensors(o)] for _, _, outputs in written]
+    results = [results_of(s, o, f"{w}_branch") for s, o, w in zip(scopes, listed, ("then", "else"), strict=True)]
     _unify(c, scopes, results)
     taken = captures(*scopes)
     then, orelse = (close(s, [], taken, r) for s, r in zip(scopes, results, strict=True))
-    given = c.b.cond(predicate, *taken, then=then, orelse=orelse)
-    return [OptionalTensor(Tensor.of(v)) if h else Tensor.of(v) for v, h in zip(given, held, strict=True)]
+    given = iter([Tensor.of(v) for v in c.b.cond(predicate, *taken, then=then, orelse=orelse)])
+    return [_rebuilt(kind, given) for kind in kinds]
 
 
-def _optionals(branches: Sequence[Sequence[Operand]]) -> list[bool]:
-    return [all(isinstance(o, OptionalTensor) for o in pair) for pair in zip(*branches, strict=True)]
+def _kinds(branches: Sequence[Sequence[Operand]]) -> Sequence[Operand]:
+    """What the branches give, which must be of one kind and hold as many tensors; a tensor may be an optional's."""
+    then, orelse = branches
+    if len(then) != len(orelse):
+        raise Malformed(f"If gives {len(then)} results in one branch, {len(orelse)} in the other")
+    kept: list[Operand] = []
+    for a, b in zip(then, orelse, strict=True):
+        if _told(a) != _told(b) and {_told(a), _told(b)} != {"a tensor", "an optional that holds a tensor"}:
+            raise Unsupported(f"If gives {_told(a)} in one branch and {_told(b)} in the other")
+        kept.append(a if isinstance(a, Tensor) else b)
+    return kept
+
+
+def _told(operand: Operand) -> str:
+    if isinstance(operand, TensorSequence):
+        return f"a sequence of {len(operand.items)}"
+    if isinstance(operand, OptionalTensor):
+        return "an optional without value" if operand.held is None else f"an optional that holds {_told(operand.held)}"
+    return "a tensor"
+
+
+def _tensors(operand: Operand) -> list[Operand]:
+    if isinstance(operand, TensorSequence):
+        return list(operand.items)
+    if isinstance(operand, OptionalTensor):
+        return [] if operand.held is None else _tensors(operand.held)
+    return [operand]
+
+
+def _rebuilt(kind: Operand, given: Iterator[Tensor]) -> Operand:
+    if isinstance(kind, TensorSequence):
+        return TensorSequence([next(given) for _ in kind.items], kind.dtype)
+    if isinstance(kind, OptionalTensor):
+        held = None if kind.held is None else _rebuilt(kind.held, given)
+        assert not isinstance(held, (OptionalTensor, Unknown))
+        return OptionalTensor(held)
+    return next(given)
 
 
 def _unify(c: Context, scopes: Sequence[Scope], results: Sequence[list[Value]]) -> None:

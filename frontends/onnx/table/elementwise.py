@@ -245,7 +245,8 @@ def converted(c: Context, n: Call, x: Value, dtype: DType) -> Value:
     if x.type.dtype == dtype:
         return x
     if dtype is F8E8M0:
-        raise Unsupported("a cast to f8e8m0, whose rounding the IR does not have")
+        x = x if x.type.dtype.is_float else c.b.cast(x, dtype=F32)
+        return c.b.power_of_two(x, rounding=n.text("round_mode", "up"), saturate=bool(n.int("saturate", 1)))
     if dtype.is_float and dtype.bits < 16 and n.int("saturate", 1) and x.type.dtype.kind != "string":
         largest = float(finfo(dtype.numpy).max)
         if not x.type.dtype.is_float:

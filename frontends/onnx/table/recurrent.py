@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dragoman.frontends.onnx.call import Call
 from dragoman.frontends.onnx.context import Context
 from dragoman.frontends.onnx.registry import translates
+from dragoman.frontends.onnx.table.recurrent_cells import USUAL, layer
 from dragoman.ir.dims import floordiv
-from dragoman.ir.errors import Malformed, Unsupported
+from dragoman.ir.errors import Malformed
 from dragoman.ir.graph import Value
 from dragoman.ir.types import I64
 
-_DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 _ORDERS = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}  # where the IR's blocks are among ONNX's
 
 
@@ -38,31 +38,29 @@ def _time_first(c: Context, n: Call, x: Value, perm: Sequence[int]) -> Value:
     return c.b.transpose(x, perm=tuple(perm)) if n.int("layout", 0) else x
 
 
-def _check(n: Call) -> None:
-    usual = _DEFAULTS[n.op] * (2 if n.text("direction", "forward") == "bidirectional" else 1)
+def _is_usual(n: Call) -> bool:
+    """Whether the IR has the layer as an op."""
+    usual = USUAL[n.op] * (2 if n.text("direction", "forward") == "bidirectional" else 1)
     given = tuple(a.capitalize() for a in n.texts("activations", list(usual)))
-    if given != usual and not (n.op == "RNN" and set(given) == {"Relu"}):
-        raise Unsupported(f"{n.op} with the activations {', '.join(given)}")
-    if n.given("clip"):
-        raise Unsupported(f"{n.op} that clips")
-    if n.int("input_forget", 0):
-        raise Unsupported("LSTM with coupled input and forget gates")
+    plain = given == usual or (n.op == "RNN" and set(given) == {"Relu"})
+    return plain and not n.given("clip") and not n.int("input_forget", 0) and not n.has(7)
 
 
 @translates("LSTM", "GRU", "RNN")
 def recurrent(c: Context, n: Call) -> list[Value]:
     """Outputs [time, direction, batch, hidden] and the last states."""
-    _check(n)
     b, order = c.b, _ORDERS[n.op]
     x = _time_first(c, n, n[0], (1, 0, 2))
-    w, r = (_reordered(c, n[i], order) for i in (1, 2))
-    first, second = _biases(c, n, order)
     lengths = c.cast(n[4], I64) if n.has(4) else None
     states = [_time_first(c, n, n[i], (1, 0, 2)) if n.has(i) else None for i in (5, 6)]
     way = n.text("direction", "forward")
+    if not _is_usual(n):
+        kept = states if n.op == "LSTM" else states[:1]
+        y, *last = layer(c, n, x, kept, lengths, way)
+        return _outputs(c, n, y, last, n[2])
+    w, r = (_reordered(c, n[i], order) for i in (1, 2))
+    first, second = _biases(c, n, order)
     if n.op == "LSTM":
-        if n.has(7):
-            raise Unsupported("LSTM with peepholes")
         bias = b.add(first, second) if first is not None and second is not None else None
         y, *last = b.lstm(x, w, r, bias, *states, lengths, direction=way)
     elif n.op == "GRU":

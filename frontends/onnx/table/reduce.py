@@ -11,7 +11,7 @@ from dragoman.ir.dims import Dim
 from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Value
 from dragoman.ir.op import normal_axes, normal_axis
-from dragoman.ir.types import BOOL, F64, I64, U8
+from dragoman.ir.types import BOOL, F32, F64, I64, U8, DType
 
 Reduction = Callable[..., Value]
 
@@ -165,7 +165,7 @@ def unique_elements(c: Context, n: Call) -> list[Value | None]:
 def _ranked(c: Context, flat: Value) -> tuple[Value, Value]:
     """For each element its rank among the distinct ones in ascending order, and whether it is the first of its kind."""
     b = c.b
-    order = U8 if flat.type.dtype == BOOL else flat.type.dtype
+    order = _sortable(flat.type.dtype)
     values, places = b.sort(c.cast(flat, order), axis=0, descending=False)
     size = flat.type.shape[0]
     starts = _starts(c, values, size)
@@ -174,6 +174,11 @@ def _ranked(c: Context, flat: Value) -> tuple[Value, Value]:
     return b.scatter_elements(zeros, places, ranks, axis=0), b.scatter_elements(
         c.full((size,), False, BOOL), places, starts, axis=0
     )
+
+
+def _sortable(dtype: DType) -> DType:
+    """A type that holds the same numbers and that runtimes order."""
+    return U8 if dtype == BOOL else F32 if dtype.is_float and dtype.bits < F32.bits else dtype
 
 
 def _starts(c: Context, values: Value, size: Dim) -> Value:
@@ -208,8 +213,7 @@ def _unique_slices(c: Context, n: Call, x: Value, axis: int) -> list[Value | Non
     for a in others:
         width = width * x.type.shape[a]
     rows = c.reshape(rows, (size, width))
-    if rows.type.dtype == BOOL:
-        rows = c.cast(rows, U8)
+    rows = c.cast(rows, _sortable(rows.type.dtype))
     left, right = c.reshape(rows, (size, 1, width)), c.reshape(rows, (1, size, width))
     differ = b.not_equal(left, right)
     alike = b.logical_not(b.reduce_any(differ, axes=(2,)))

@@ -11,6 +11,7 @@ import numpy as np
 from dragoman.frontends.onnx.call import Call
 from dragoman.frontends.onnx.context import Context
 from dragoman.frontends.onnx.registry import translates
+from dragoman.frontends.onnx.table.crop import cropped
 from dragoman.frontends.onnx.table.shape import sized
 from dragoman.ir.dims import Dim, floordiv, is_one, same
 from dragoman.ir.errors import Malformed, Unsupported
@@ -81,7 +82,7 @@ def resize(c: Context, n: Call) -> Value:
     scales: list[float] | None = None
     coordinates = n.text("coordinate_transformation_mode", "half_pixel")
     if coordinates == "tf_crop_and_resize":
-        raise Unsupported("Resize of a part of the input (tf_crop_and_resize)")
+        return cropped(c, n, axes)
     by_size = n.has(3) and n.type(3).shape != (0,)
     if n.dims(3) is None if by_size else _computed(n, 2):
         given = (None, n[3]) if by_size else (n[2], None)

@@ -10,7 +10,7 @@ from dragoman.frontends.onnx.context import Context
 from dragoman.frontends.onnx.dtypes import dtype_of_code
 from dragoman.frontends.onnx.operands import Operand, OptionalTensor, Tensor, TensorSequence
 from dragoman.frontends.onnx.registry import translates
-from dragoman.frontends.onnx.table.shape import joined, parts
+from dragoman.frontends.onnx.table.shape import joined, parts, sized
 from dragoman.ir.dims import Dim
 from dragoman.ir.errors import Malformed, Unsupported
 from dragoman.ir.graph import Value
@@ -90,20 +90,20 @@ def split(c: Context, n: Call) -> Operand:
     x = n[0]
     axis = normal_axis(n.int("axis", 0), x.type.rank)
     extent = x.type.shape[axis]
-    if not isinstance(extent, int):
-        raise Unsupported(f"SplitToSequence of the dynamic extent {extent}")
-    sizes: Sequence[Dim] = [1] * extent
+    sizes: Sequence[Dim]
     keeps = True
-    if n.has(1):
+    if n.has(1) and n.type(1).rank:
+        sizes = sized(c, n, 1, "part")
+    elif not isinstance(extent, int):
+        raise Unsupported(f"SplitToSequence of the dynamic extent {extent}")
+    elif n.has(1):
         given = n.numbers(1)
         if given is None:
-            raise Unsupported("SplitToSequence into sizes that are known only when the model runs")
-        if n.type(1).rank == 0:
-            count = -(-extent // given[0])
-            sizes = [given[0]] * (count - 1) + [extent - given[0] * (count - 1)]
-        else:
-            sizes = given
+            raise Unsupported("SplitToSequence into parts of a size that is known only when the model runs")
+        count = -(-extent // given[0])
+        sizes = [given[0]] * (count - 1) + [extent - given[0] * (count - 1)]
     else:
+        sizes = [1] * extent
         keeps = bool(n.int("keepdims", 1))
     pieces = parts(c, x, axis, sizes)
     if not keeps:
@@ -129,7 +129,6 @@ def map_(c: Context, n: Call) -> list[Operand]:
     items = sequence(n, 0).items
     columns: list[list[Tensor]] = [[] for _ in n.outputs]
     for index, item in enumerate(items):
-        others = [n.operand(i) for i in range(1, len(n.inputs))]
         others = [n.operand(i) for i in range(1, len(n.inputs))]
         rest = [x.items[index] if isinstance(x, TensorSequence) else x for x in others]
         for column, result in zip(columns, c.inline(body, [item, *rest]), strict=True):

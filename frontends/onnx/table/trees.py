@@ -116,21 +116,11 @@ def ensemble(c: Context, n: Call) -> Value:
     aggregate = n.int("aggregate_function", 1)
     if n.int("post_transform", 0) or aggregate not in (0, 1):
         raise Unsupported(f"TreeEnsemble with aggregate {aggregate} and post-transform {n.int('post_transform', 0)}")
-    modes = onnx.numpy_helper.to_array(n.attributes["nodes_modes"].t).astype(np.int64)
-    if modes.size and modes.max() > 5:
-        raise Unsupported("TreeEnsemble whose nodes ask for members of a set")
-    count = len(modes)
-    splits = onnx.numpy_helper.to_array(n.attributes["nodes_splits"].t)
+    inner, splits = _inner(n)
+    count, targets = len(inner), n.ints("leaf_targetids")
     weights = onnx.numpy_helper.to_array(n.attributes["leaf_weights"].t)
-    targets = n.ints("leaf_targetids")
-    nexts = [
-        [to + count if leaf else to for to, leaf in zip(n.ints(ids), n.ints(leafs), strict=True)]
-        for ids, leafs in (("nodes_truenodeids", "nodes_trueleafs"), ("nodes_falsenodeids", "nodes_falseleafs"))
-    ]
-    missing = n.ints("nodes_missing_value_tracks_true", []) or [0] * count
-    inner = np.array(list(zip(n.ints("nodes_featureids"), modes, *nexts, missing, strict=True)), np.int64)
     ends = np.array([(0, LEAF, 0, 0, 0)] * len(targets), np.int64)
-    nodes = np.concatenate([inner.reshape(-1, 5), ends.reshape(-1, 5)])
+    nodes = np.concatenate([inner, ends.reshape(-1, 5)])
     if nodes[:, 2:4].max(initial=0) >= len(nodes) or nodes[:, 2:4].min(initial=0) < 0:
         raise Malformed("TreeEnsemble has a branch to no node")
     leaves = np.stack([np.arange(len(targets)) + count, np.array(targets)], axis=1)
@@ -138,3 +128,54 @@ def ensemble(c: Context, n: Call) -> Value:
     tables = [roots, nodes, np.concatenate([splits, np.zeros(len(targets), splits.dtype)]), leaves, weights]
     y = _ensemble(c, n[0], tables, n.int("n_targets"))
     return c.b.div(y, float(len(roots))) if aggregate == 0 else y
+
+
+def _inner(n: Call) -> tuple[Any, Any]:
+    """The nodes that are no leaves, [k, 5], and their splits; leaves are numbered from k on.
+
+    A node that asks for members of a set becomes one for each of them, one after the other, all with the same true
+    branch.
+    """
+    modes = onnx.numpy_helper.to_array(n.attributes["nodes_modes"].t).astype(np.int64)
+    splits = onnx.numpy_helper.to_array(n.attributes["nodes_splits"].t)
+    missing = n.ints("nodes_missing_value_tracks_true", []) or [0] * len(modes)
+    members = iter(_members(n, int((modes == _MEMBER).sum())))
+    sets = [next(members) if mode == _MEMBER else [split] for mode, split in zip(modes, splits, strict=True)]
+    more = sum(len(s) - 1 for s in sets)
+    count, added = len(modes) + more, len(modes)
+
+    def target(to: int, leaf: int) -> int:
+        return to + count if leaf else to
+
+    rows: list[tuple[int, ...]] = []
+    chained: list[tuple[int, ...]] = []
+    asked: list[Any] = []
+    columns = [n.ints(name) for name in _BRANCHES]
+    for i, (feature, yes, yes_leaf, no, no_leaf) in enumerate(zip(*columns, strict=True)):
+        true, false = target(yes, yes_leaf), target(no, no_leaf)
+        mode = 4 if modes[i] == _MEMBER else int(modes[i])
+        links = [*range(added, added + len(sets[i]) - 1), false]
+        added += len(sets[i]) - 1
+        listed = [(feature, mode, true, to, missing[i]) for to in links]
+        rows.append(listed[0])
+        chained += listed[1:]
+        asked += sets[i][1:]
+    first = [s[0] for s in sets]
+    return np.array([*rows, *chained], np.int64).reshape(-1, 5), np.array([*first, *asked], splits.dtype)
+
+
+_MEMBER = 6
+_BRANCHES = ("nodes_featureids", "nodes_truenodeids", "nodes_trueleafs", "nodes_falsenodeids", "nodes_falseleafs")
+
+
+def _members(n: Call, count: int) -> list[list[Any]]:
+    """The sets, which NaN ends in the attribute; an empty one asks for NaN, which equals nothing."""
+    if not n.given("membership_values"):
+        if count:
+            raise Malformed("TreeEnsemble has nodes that ask for members of a set, and no sets")
+        return []
+    values = onnx.numpy_helper.to_array(n.attributes["membership_values"].t)
+    ends = np.flatnonzero(np.isnan(values))
+    if len(ends) != count:
+        raise Malformed(f"TreeEnsemble has {len(ends)} sets for {count} nodes that ask for members of one")
+    return [list(part[~np.isnan(part)]) or [np.nan] for part in np.split(values, ends + 1)[:count]]

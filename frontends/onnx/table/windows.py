@@ -10,7 +10,7 @@ from dragoman.frontends.onnx.registry import translates
 from dragoman.ir.dims import Dim, ceildiv, maximum
 from dragoman.ir.errors import Malformed, Unsupported
 from dragoman.ir.graph import Value
-from dragoman.ir.types import I32, I64
+from dragoman.ir.types import I64
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -295,12 +295,21 @@ def _in_larger(c: Context, at: Value, before: Sequence[Dim], after: Sequence[Dim
 @translates("ConvInteger")
 def conv_integer(c: Context, n: Call) -> Value:
     """A convolution of integers less their zero points, in i32."""
-    b = c.b
-    x, w = (b.cast(n[i], dtype=I32) for i in (0, 1))
-    if n.has(2):
-        x = b.sub(x, c.reshape(b.cast(n[2], dtype=I32), ()))
-    if n.has(3):
-        zero = b.cast(n[3], dtype=I32)
-        w = b.sub(w, zero if not zero.type.rank else c.reshape(zero, (*zero.type.shape, *[1] * (w.type.rank - 1))))
+    x, w = n[0], n[1]
     window = Window(n, _known(w.type.shape[2:]), x.type.shape[2:])
-    return convolved(c, x, w, None, window, n.int("group", 1))
+    if any(p < 0 for pair in window.padding for p in pair):
+        raise Unsupported(f"ConvInteger with negative padding {window.padding}")
+    zeros = [_zero_point(c, n.get(i)) for i in (2, 3)]
+    return c.b.conv_integer(
+        x,
+        w,
+        *zeros,
+        strides=window.strides,
+        padding=window.padding,
+        dilations=window.dilations,
+        groups=n.int("group", 1),
+    )
+
+
+def _zero_point(c: Context, zero: Value | None) -> Value | None:
+    return c.reshape(zero, ()) if zero is not None and zero.type.shape == (1,) else zero
