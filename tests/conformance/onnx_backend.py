@@ -21,6 +21,7 @@ from suite import Record, Suite, main  # beside this file, which Python puts on 
 
 DENOMINATOR = 1884 + 23 + 82 + 35  # node, simple, pytorch-converted, pytorch-operator of onnx 1.23
 OPSETS = (13, 17, 21)
+_FOR_VALUES = "the model is made for the case's values of "
 _WAYS = {
     "runtime": "ONNX Runtime on the original",
     "reference": "`onnx.reference` on the original",
@@ -111,6 +112,7 @@ def report(found: Mapping[str, Sequence[Record]]) -> str:
     lines += ["", *_of_those_that_run(kept, ways), ""]
     lines += _listed("What is refused, by reason", _refused(kept))
     lines += _listed("What is wrong or fails", faults(found))
+    lines += _listed("What is made for values of the case", _for_values(kept))
     excluded: dict[str, list[str]] = defaultdict(list)
     for title, records in found.items():
         if records and records[0]["outcome"] == "excluded":
@@ -135,6 +137,15 @@ def _refused(kept: Mapping[str, Mapping[str, tuple[str, str]]]) -> dict[str, lis
             if kind == "refused":
                 grouped[("import" if way == "interpreter" else way) + ": " + _class_of(reason)].append(title)
                 break
+    return grouped
+
+
+def _for_values(kept: Mapping[str, Mapping[str, tuple[str, str]]]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = defaultdict(list)
+    for title, ways in kept.items():
+        _, mark, names = ways.get("interpreter", ("", ""))[1].partition(_FOR_VALUES)
+        if mark:
+            grouped[f"of {names}"].append(title)
     return grouped
 
 
