@@ -52,4 +52,5 @@ class PowerOfTwo(Op, name="power_of_two", pointwise=True, exact_field=False):
         x = operand("f32[8]", values=(0.0, 1.0, 1.25, 1.5, 3.5, 1e-30, 3e38, 0.125))
         for rounding in ROUNDINGS:
             yield sample(x, rounding=rounding)
+        yield sample(operand("f32[2,3]", low=0.01, high=9))
         yield sample(operand("f64[3]", values=(3e38, 0.75, 1e-30)), rounding="nearest", saturate=False)

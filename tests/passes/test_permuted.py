@@ -47,6 +47,7 @@ _STAYING = {  # by the order of their axes, or with several operands that would 
         "dynamic_resize",
     ),
     *("string_concat", "string_split", "regex_full_match", "string_normalize", "count_ngrams", "lookup"),
+    *("dft", "conv_integer"),
 }
 MOVING = [cls for cls in REGISTRY.values() if cls.name not in _STAYING]
 
