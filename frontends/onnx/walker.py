@@ -21,7 +21,7 @@ from dragoman.ir.errors import Malformed, OverBudget, TypeRuleError, Unsupported
 from dragoman.ir.graph import Value
 from dragoman.ir.provenance import Provenance
 from dragoman.ir.types import TensorType
-from dragoman.ir.weights import ArrayWeight
+from dragoman.ir.weights import ArrayWeight, Weight
 
 Attributes = Mapping[str, onnx.AttributeProto]
 
@@ -151,12 +151,15 @@ class Walker:
         for tensor in graph.initializer:
             self._define(tensor.name, names, seen, what)
             if tensor.name not in names.own:
-                value = self.c.weight(tensor.name, weight_of(tensor, self.c.external))
-                names.own[tensor.name] = Tensor.of(value)
+                names.own[tensor.name] = self._weight(tensor.name, weight_of(tensor, self.c.external))
         for sparse in graph.sparse_initializer:
             self._define(sparse.values.name, names, seen, what)
             dense = ArrayWeight(sparse_array(sparse, self.c.external))
-            names.own[sparse.values.name] = Tensor.of(self.c.weight(sparse.values.name, dense))
+            names.own[sparse.values.name] = self._weight(sparse.values.name, dense)
+
+    def _weight(self, name: str, weight: Weight) -> Tensor:
+        """A weight belongs to the model, whatever region names it, so that its elements stay known there."""
+        return Tensor.of(self.c.scope.root.graph.add_weight(name, weight))
 
     @staticmethod
     def _define(name: str, names: Names, seen: set[str], what: str) -> None:

@@ -11,6 +11,7 @@ from dragoman.frontends.onnx.call import Call
 from dragoman.frontends.onnx.context import Context
 from dragoman.frontends.onnx.operands import Operand, OptionalTensor, Scope, Tensor, TensorSequence, Unknown
 from dragoman.frontends.onnx.registry import translates
+from dragoman.frontends.onnx.table.turns import constant_turns
 from dragoman.ir.dims import Dim, DimExpr, same
 from dragoman.ir.errors import Malformed, Unsupported
 from dragoman.ir.graph import Graph, Value
@@ -149,13 +150,22 @@ def loop(c: Context, n: Call) -> list[Operand]:
         return _unrolled(c, n, body, carried, limit, endless)
     turns = _Turns(c, n, body, [x for x in carried if isinstance(x, Tensor)], endless)
     if not turns.keeps_types:
-        return _unrolled(c, n, body, carried, limit, endless)
+        few = endless and limit is not None and isinstance(limit[0], int) and limit[0] <= _MOST_UNROLLED
+        if few or not turns.may_keep_types:
+            return _unrolled(c, n, body, carried, limit, endless)
+        turns.assume_types()
     if endless and (limit is not None or n.has(0)):
         return turns.scan(limit[0] if limit is not None else _counted(c, n))
+    count = turns.constant(limit) if first is not None else None
+    if count is not None:
+        return turns.scan(count)
     if not turns.stacked:
         return turns.loop(limit)
     length = turns.count(limit)
-    return _Turns(c, n, body, turns.carried, endless).scan(length)
+    again = _Turns(c, n, body, turns.carried, endless)
+    if not again.keeps_types:
+        again.assume_types()
+    return again.scan(length)
 
 
 def _tensor_like(operand: Operand) -> Operand:
@@ -213,6 +223,11 @@ def _unrolled(
     return [*state, *(Tensor.of(c.b.stack(*stack, axis=0)) for stack in stacks)]
 
 
+def _may_be_same(a: TensorType, b: TensorType) -> bool:
+    known = [(x, y) for x, y in zip(a.shape, b.shape, strict=False) if isinstance(x, int) and isinstance(y, int)]
+    return a.dtype == b.dtype and a.rank == b.rank and all(x == y for x, y in known)
+
+
 class _Turns:
     """A loop over values that are tensors, with one turn of it written as a region."""
 
@@ -233,6 +248,21 @@ class _Turns:
         """Whether the carried values have the types that they began with."""
         pairs = zip(self._values, self.start, strict=False)
         return all(same_type(after.type, before.type) for after, before in pairs)
+
+    @property
+    def may_keep_types(self) -> bool:
+        """Whether they differ in sizes alone that only a run tells."""
+        pairs = zip(self._values, self.start, strict=False)
+        return all(_may_be_same(after.type, before.type) for after, before in pairs)
+
+    def assume_types(self) -> None:
+        """Take the carried values to keep their sizes: a run in which one does not fails."""
+        outer, self.c.scope = self.c.scope, self._scope
+        try:
+            kept = [self.c.assume(v, s.type.shape) for v, s in zip(self._values, self.start, strict=False)]
+        finally:
+            self.c.scope = outer
+        self._values[: len(kept)] = kept
 
     def scan(self, length: Dim) -> list[Operand]:
         """A known number of turns."""
@@ -260,6 +290,21 @@ class _Turns:
         """How many turns there are, by running them for nothing else."""
         turns, _ = self._looped(limit)
         return self.c.size(turns, "turns")
+
+    def constant(self, limit: Sequence[Dim] | None) -> int | None:
+        """How many turns there are, where constants decide it; for a condition that holds at first."""
+        c, most = self.c, limit[0] if limit else None
+        if self._flag is None or isinstance(most, DimExpr):
+            return None
+        if most == 0:
+            return 0
+        turn, *state = self._given
+        outer, c.scope = c.scope, self._scope
+        following = {turn: c.b.add(turn, 1), self._flag: self._goes_on, **dict(zip(state, self._values, strict=False))}
+        c.scope = outer
+        start = {turn: c.const(0, I64), self._flag: c.const(True, BOOL), **dict(zip(state, self.start, strict=True))}
+        captured = {inner: value for value, inner in self._scope.captured.items()}
+        return constant_turns(c, following, start, captured, self._goes_on, most)
 
     def _looped(self, limit: Sequence[Dim] | None) -> tuple[Value, list[Value]]:
         """(turns, carried values at the end). The state is the turn, the condition, and the carried values."""

@@ -222,3 +222,45 @@ def test_branches_may_give_sequences_of_one_length() -> None:
     proto = model(nodes, {"c": "bool", "x": "f32[2]", "z": "f32[2]"}, {"y": "f32[2]"})
     for condition in (True, False):
         check(proto, np.array(condition), random(2), random(2))
+
+
+def _halving(limit: int) -> onnx.ModelProto:
+    """A loop while a counter of its own is below a number, which gives a row with every turn."""
+    body = onnx.helper.make_graph(
+        [
+            node("t2 = Add(t, one)"),
+            node("go = Less(t2, most)"),
+            node("h2 = Mul(h, half)"),
+            node("part = Slice(h2, first, last)"),
+        ],
+        "body",
+        [
+            onnx.helper.make_tensor_value_info("i", 7, []),
+            onnx.helper.make_tensor_value_info("c", 9, []),
+            onnx.helper.make_tensor_value_info("t", 6, []),
+            onnx.helper.make_tensor_value_info("h", 1, ["n"]),
+        ],
+        [onnx.helper.make_tensor_value_info(n, t, None) for n, t in (("go", 9), ("t2", 6), ("h2", 1), ("part", 1))],
+        [
+            onnx.numpy_helper.from_array(value, name)
+            for name, value in {
+                "one": np.array(1, np.int32),
+                "half": np.array(0.5, np.float32),
+                "first": np.array([0]),
+                "last": np.array([2]),
+            }.items()
+        ],
+    )
+    return model(
+        [node("_, h1, rows = Loop(_, yes, zero, h0)", body=body), node("y = Identity(rows)"), node("z = Identity(h1)")],
+        {"h0": "f32[3]"},
+        {"y": "f32[,]", "z": "f32[]"},
+        {"yes": np.array(True), "zero": np.array(0, np.int32), "most": np.array(limit, np.int32)},
+    )
+
+
+@pytest.mark.parametrize("limit", [-3, 1, 5])
+def test_turns_that_constants_decide_are_counted_while_importing(limit: int) -> None:
+    found = check(_halving(limit), random(3))
+    assert "while_loop" not in names_of(found)
+    assert [str(v.type) for v in found.outputs] == [f"f32[{max(limit, 1)},2]", "f32[3]"]
