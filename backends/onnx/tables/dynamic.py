@@ -6,8 +6,9 @@ from typing import Any
 
 from dragoman.backends.onnx import types
 from dragoman.backends.onnx.emitter import Emitter
-from dragoman.backends.onnx.table import all_of, emits, requires
-from dragoman.backends.onnx.tables.shape import MAY_BE_ZERO, ZEROS_SINCE
+from dragoman.backends.onnx.table import emits, requires
+from dragoman.backends.onnx.tables.older import reshaped_with_zeros
+from dragoman.backends.onnx.tables.shape import ZEROS_SINCE
 from dragoman.ir.dims import DimExpr, bounds
 from dragoman.ir.graph import Node, Value
 from dragoman.ir.op import normal_axis
@@ -25,18 +26,15 @@ def dynamic_iota(e: Emitter, node: Node, count: Value) -> str:
     return e.op("Range", e.i64(0), count, e.i64(1))
 
 
-def _keeps_zeros(node: Node, opset: int) -> str | None:
-    op: Any = node.op
-    if opset >= ZEROS_SINCE or not op.keep_zeros or all(bounds(d)[0] > 0 for d in node.result.type.shape):
-        return None
-    return MAY_BE_ZERO
-
-
-@emits("dynamic_reshape", where=all_of(_keeps_zeros, requires("Reshape", 1)))
+@emits("dynamic_reshape", where=requires("Reshape", 1))
 def dynamic_reshape(e: Emitter, node: Node, x: Value, sizes: Value) -> str:
     """Reshape by the sizes as they are."""
     op: Any = node.op
-    return e.op("Reshape", x, sizes, allowzero=(int(op.keep_zeros) or None) if e.opset >= ZEROS_SINCE else None)
+    if e.opset >= ZEROS_SINCE:
+        return e.op("Reshape", x, sizes, allowzero=int(op.keep_zeros) or None)
+    if op.keep_zeros and not all(bounds(d)[0] > 0 for d in node.result.type.shape):
+        return reshaped_with_zeros(e, x, e.ref(sizes), node.result.type)
+    return e.op("Reshape", x, sizes)
 
 
 @emits("dynamic_broadcast", where=requires("Expand", 1))
@@ -74,6 +72,8 @@ def _takes_reduce(node: Node, opset: int) -> str | None:
         return "axes as a tensor begin at opset 18"
     x = node.operands[0]
     assert x is not None
+    if op.kind in ("any", "all") and any(bounds(d)[0] <= 0 for d in x.type.shape):
+        return "the extremes of nothing are no truths"
     dtype = I32 if op.kind in ("any", "all") else x.type.dtype
     found = types.computing_dtype(_REDUCTIONS[op.kind], opset, dtype)
     return None if found else f"ONNX opset {opset} has no {_REDUCTIONS[op.kind]} on {dtype}"

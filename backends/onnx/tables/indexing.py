@@ -41,16 +41,19 @@ def gather_nd(e: Emitter, node: Node, x: Value, indices: Value) -> str:
 def _takes_scatter(op_type: str) -> Any:
     def where(node: Node, opset: int) -> str | None:
         op: Any = node.op
-        if op.reduction in ("max", "min") and opset < 18:
-            return f"{op_type} has the reduction {op.reduction} from opset 18 on"
-        if op.reduction != "none" and opset < 16:
-            return f"{op_type} has the reduction {op.reduction} from opset 16 on"
+        if opset < combining_since(op.reduction):
+            return f"{op_type} has the reduction {op.reduction} from opset {combining_since(op.reduction)} on"
         return requires(op_type, 1)(node, opset)
 
     return where
 
 
-def _combining(node: Node, dtype: DType) -> DType:
+def combining_since(reduction: str) -> int:
+    """The opset from which on scatters have a reduction."""
+    return {"none": types.OLDEST, "max": 18, "min": 18}.get(reduction, 16)
+
+
+def combining(node: Node, dtype: DType) -> DType:
     """ONNX Runtime combines halves in no kernel; a sum rounded once is none the worse."""
     return F32 if _reduction(node) is not None and dtype in (F16, BF16) else dtype
 
@@ -65,7 +68,7 @@ def scatter_elements(e: Emitter, node: Node, x: Value, indices: Value, updates: 
     """ScatterElements."""
     op: Any = node.op
     settings = {"axis": normal_axis(op.axis, x.type.rank), "reduction": _reduction(node)}
-    places, computing = _places(e, indices), _combining(node, x.type.dtype)
+    places, computing = _places(e, indices), combining(node, x.type.dtype)
     result = e.op("ScatterElements", e.cast(x, computing), places, e.cast(updates, computing), **settings)
     return e.cast_from(result, computing, x.type.dtype)
 
@@ -73,7 +76,7 @@ def scatter_elements(e: Emitter, node: Node, x: Value, indices: Value, updates: 
 @emits("scatter_nd", where=_takes_scatter("ScatterND"))
 def scatter_nd(e: Emitter, node: Node, x: Value, indices: Value, updates: Value) -> str:
     """ScatterND."""
-    places, computing = _places(e, indices, narrow=False), _combining(node, x.type.dtype)
+    places, computing = _places(e, indices, narrow=False), combining(node, x.type.dtype)
     result = e.op("ScatterND", e.cast(x, computing), places, e.cast(updates, computing), reduction=_reduction(node))
     return e.cast_from(result, computing, x.type.dtype)
 

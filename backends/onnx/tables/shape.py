@@ -8,11 +8,12 @@ from typing import Any
 from dragoman.backends.onnx import types
 from dragoman.backends.onnx.emitter import Emitter
 from dragoman.backends.onnx.table import emits, requires
+from dragoman.backends.onnx.tables.older import reshaped_with_zeros
 from dragoman.ir.dims import Dim, DimExpr, same
 from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Node, Value
 from dragoman.ir.op import normal_axes, normal_axis
-from dragoman.ir.types import DType, Shape, same_shape
+from dragoman.ir.types import DType, Shape, TensorType, same_shape
 
 ZEROS_SINCE = 14  # before, an extent of 0 was always one to copy
 MAY_BE_ZERO = f"Reshape to extents that may be 0 begins at opset {ZEROS_SINCE}"
@@ -32,7 +33,9 @@ def reshaped(e: Emitter, x: Value | str, before: Shape, after: Shape) -> str | V
         return x
     target, allow_zero = e.dims.reshape_target(before, after)
     if allow_zero and e.opset < ZEROS_SINCE:
-        raise Unsupported(MAY_BE_ZERO)
+        if isinstance(x, str):
+            raise Unsupported(MAY_BE_ZERO)
+        return reshaped_with_zeros(e, x, target, TensorType(x.type.dtype, after))
     return e.op("Reshape", x, target, allowzero=1 if allow_zero else None)
 
 
