@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dragoman.inputs import InputSpec
 from dragoman.ir.dims import UNBOUNDED, Symbol
@@ -13,8 +14,12 @@ from dragoman.ir.errors import EmitRefused, ImportRefused, Occurrence
 from dragoman.ir.text import printable
 from dragoman.model import Model, load
 from dragoman.passes.manager import graphs_within
+from dragoman.source import locate
 from dragoman.stages import Progress, silent
 from dragoman.summary import size
+
+if TYPE_CHECKING:
+    from dragoman.frontends.onnx.contents import Contents
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Inspection:
     model: Model | None
     unsupported: tuple[Occurrence, ...] = ()
     advice: str = ""
+    contents: Contents | None = None  # of an ONNX model, as it stands
 
     @property
     def operators(self) -> dict[str, int]:
@@ -48,7 +54,7 @@ class Inspection:
         return "\n".join(printable(line) for line in self._lines())
 
     def _lines(self) -> list[str]:
-        lines = [self.source]
+        lines = [self.source, *self._of_the_file()]
         if self.model is not None:
             lines += self._section("inputs", [f"{n}: {t}" for n, t in self.model.inputs.items()])
             lines += self._section("outputs", [f"{n}: {t}" for n, t in self.model.outputs.items()])
@@ -62,6 +68,22 @@ class Inspection:
         rows = [line[2:] for o in self.unsupported for line in str(o).splitlines()]
         return lines + self._section(f"no translation {where}", [*rows, *([self.advice] if self.advice else [])])
 
+    def _of_the_file(self) -> list[str]:
+        """What the file says; its interface only where no model came of it."""
+        held = self.contents
+        if held is None:
+            return []
+        opsets = [f"{domain} {version}" for domain, version in held.opsets.items()]
+        lines = self._section("opsets", opsets) + self._section("written by", [held.producer] if held.producer else [])
+        if self.model is None:
+            lines += self._section("inputs", held.inputs) + self._section("outputs", held.outputs)
+            lines += self._section("dynamic", held.dynamic or ["none"])
+            lines += self._section("parameters", [f"{held.weights} tensors, {held.elements:,} elements"])
+        lines += self._section("external data", held.external)
+        operators = [f"{count:>6}  {name}" for name, count in held.operators.items()]
+        functions = [f"{held.functions} functions"] if held.functions else []
+        return lines + self._section("operators of the file", [*operators, *functions])
+
     @staticmethod
     def _section(title: str, rows: Sequence[str]) -> list[str]:
         return [f"  {title}", *(f"    {row}" for row in rows)] if rows else []
@@ -72,16 +94,31 @@ def inspect(
 ) -> Inspection:
     """Read a source and tell what it holds. Operators without translation are listed, not raised."""
     spec = source if isinstance(source, str) else type(source).__qualname__
+    contents = _contents(source, trust)
     try:
         model = load(source, inputs=inputs, trust=trust, progress=progress)
     except ImportRefused as refused:
-        return Inspection(spec, None, refused.occurrences, refused.advice)
+        return Inspection(spec, None, refused.occurrences, refused.advice, contents)
     progress("emit")
     try:
         _emitted(model)
     except EmitRefused as refused:
-        return Inspection(model.spec or spec, model, refused.occurrences, refused.advice)
-    return Inspection(model.spec or spec, model)
+        return Inspection(model.spec or spec, model, refused.occurrences, refused.advice, contents)
+    return Inspection(model.spec or spec, model, contents=contents)
+
+
+def _contents(source: Any, trust: bool) -> Contents | None:
+    """What an ONNX model holds; None for other sources."""
+    is_file = isinstance(source, (str, Path)) and Path(source).is_file()
+    if not is_file and type(source).__module__.partition(".")[0] not in ("onnx", "onnx_ir"):
+        return None
+    located = locate(source, trust=trust)
+    if located.kind != "onnx":
+        return None
+    from dragoman.frontends.onnx.contents import contents
+    from dragoman.frontends.onnx.load import read_model
+
+    return contents(read_model(located.what) if isinstance(located.what, Path) else located.what)
 
 
 def _emitted(model: Model) -> None:

@@ -194,6 +194,23 @@ def test_inspect_lists_what_an_onnx_file_holds(tmp_path: Path) -> None:
         assert part in text
 
 
+def test_inspect_tells_the_opsets_and_operators_of_a_file_that_is_refused(tmp_path: Path) -> None:
+    branch = onnx.helper.make_graph([node("t = Exp(x)")], "then", [], [onnx.helper.make_tensor_value_info("t", 1, [2])])
+    other = onnx.helper.make_graph([node("e = Neg(x)")], "else", [], [onnx.helper.make_tensor_value_info("e", 1, [2])])
+    nodes = [node("z = If(c)", then_branch=branch, else_branch=other), node("y = odd.Frobnicate(z, w)")]
+    proto = model(nodes, {"x": "f32[2]", "c": "bool"}, {"y": "f32[k]"}, {"w": random(2, 3)}, odd=7)
+    proto.producer_name = "a \x1b[31mtool"
+    onnx.save(proto, tmp_path / "a.onnx")
+    found = inspect(str(tmp_path / "a.onnx"))
+    text = str(found)
+    assert found.model is None
+    for part in ("ai.onnx 21", "odd 7", "x: FLOAT[2]", "y: FLOAT[k]", "1 tensors, 6 elements"):
+        assert part in text
+    for part in ("1  If", "1  Exp", "1  odd.Frobnicate", "no translation into the IR"):
+        assert part in text
+    assert "\x1b" not in text
+
+
 def test_a_wrong_reading_is_different_from_what_onnx_runtime_makes_of_the_original(tmp_path: Path) -> None:
     translates("Neg")(lambda c, n: n[0])
     try:
