@@ -111,7 +111,7 @@ class Emitter:
         self._describe_values(graph)
         for key, text in sorted(graph.metadata.items()):
             self.skeleton.metadata_props.add(key=storable(key), value=storable(text))
-        named = {v: n for node in graph for v in node.results if (n := self._named.get(self.source(v))) is not None}
+        named = {v: n for node in graph for v in node.results if (n := self._named.get(self.source(v)))}
         return Emission(self.skeleton, self.weights, named)
 
     def _name_interface(self, graph: Graph) -> None:
