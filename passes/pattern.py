@@ -192,6 +192,19 @@ class Matcher:
     def __init__(self, pattern: Application) -> None:
         self.pattern = pattern
         self.miss = NearMiss(-1, None, "")
+        self._needs = tuple(_producer_of(p) for p in pattern.operands)
+
+    def could_match(self, node: Node) -> bool:
+        """Whether the ops right before `node` are those of the pattern: most nodes fail at that already."""
+        needs, operands = self._needs, node.operands
+        if len(needs) > len(operands):
+            return True
+        if all(n is None or _is_made_by(v, n) for n, v in zip(needs, operands, strict=False)):
+            return True
+        if not node.op.commutative or len(operands) != 2 or len(needs) != 2:
+            return False
+        (first, second), (x, y) = needs, operands
+        return (first is None or _is_made_by(y, first)) and (second is None or _is_made_by(x, second))
 
     def match(self, node: Node) -> Match | None:
         """The first match with `node` as the root, or None."""
@@ -297,6 +310,17 @@ class Matcher:
             yield found
         else:
             self._fail(found, user, f"the constant is {actual} where {pattern.value} is needed")
+
+
+def _producer_of(pattern: Pattern) -> type[Op] | None:
+    """The op class that must have made an operand, or None where any value may do."""
+    if isinstance(pattern, Result):
+        return pattern.of.op
+    return pattern.op if isinstance(pattern, Application) else None
+
+
+def _is_made_by(value: Value | None, op: type[Op]) -> bool:
+    return value is not None and value.producer is not None and type(value.producer.op) is op
 
 
 def _orders(pattern: Application, node: Node) -> Iterator[Sequence[Value | None]]:

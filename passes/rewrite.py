@@ -96,6 +96,8 @@ class PatternRule:
 
     def apply(self, builder: Builder, node: Node) -> Replacement | str:
         """Match, ask `where`, build `after`."""
+        if not self._matcher.could_match(node):
+            return "what makes the operands is none of the ops needed"
         found = self._matcher.match(node)
         if found is None:
             return self._matcher.miss.reason
@@ -329,6 +331,8 @@ def _attempt(graph: Graph, rule: Rule, node: Node) -> tuple[list[Node], Replacem
         replacement = rule.apply(builder, node)
     except TypeRuleError as error:
         raise TypeRuleError(f"the rule {rule.name} built an ill-typed replacement at {node}: {error}") from error
+    if isinstance(replacement, str) and node.previous is previous:
+        return [], None
     made = nodes_between(graph, previous, node)
     if isinstance(replacement, str):
         graph.erase_dead([r for n in reversed(made) for r in n.results])
