@@ -71,7 +71,7 @@ class Walker:
         self._attributes: Attributes = {}  # of the function call that is being written out
         self._module = ""
         self._walked = 0
-        self._orders: dict[int, list[onnx.NodeProto]] = {}
+        self._orders: dict[int, tuple[onnx.GraphProto, list[onnx.NodeProto]]] = {}
         context.region, context.inline = self.region, self.inline_graph
         context.opsets = opsets
 
@@ -137,8 +137,9 @@ class Walker:
     ) -> list[onnx.NodeProto]:
         found = self._orders.get(id(graph))
         if found is None:
-            found = self._orders[id(graph)] = ordered(graph.node, given, around, what)
-        return found
+            # Kept beside its order: protobuf makes objects when asked, and another might come to have the same id.
+            found = self._orders[id(graph)] = graph, ordered(graph.node, given, around, what)
+        return found[1]
 
     def _output(self, name: str, what: str) -> Operand:
         found = self._names.find(name)

@@ -264,3 +264,24 @@ def test_turns_that_constants_decide_are_counted_while_importing(limit: int) -> 
     found = check(_halving(limit), random(3))
     assert "while_loop" not in names_of(found)
     assert [str(v.type) for v in found.outputs] == [f"f32[{max(limit, 1)},2]", "f32[3]"]
+
+
+def test_many_small_branches_are_never_taken_for_one_another() -> None:
+    """Objects of protobuf come and go, and so do their addresses."""
+    nodes: list[onnx.NodeProto] = [node("x0 = Identity(x)")]
+    for i in range(200):
+        operators = ("Neg", "Abs") if i % 2 else ("Abs", "Neg")
+        parts = [
+            onnx.helper.make_graph(
+                [node(f"{side}{i} = {operator}(x{i})")],
+                side,
+                [],
+                [onnx.helper.make_tensor_value_info(f"{side}{i}", 1, [2])],
+            )
+            for side, operator in zip("te", operators, strict=True)
+        ]
+        nodes.append(node(f"x{i + 1} = If(c)", then_branch=parts[0], else_branch=parts[1]))
+    proto = onnx.ModelProto.FromString(
+        model([*nodes, node("y = Identity(x200)")], {"x": "f32[2]", "c": "bool"}, {"y": "f32[2]"}).SerializeToString()
+    )
+    check(proto, random(2), np.array(True))
