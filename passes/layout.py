@@ -156,13 +156,19 @@ class _Layouts:
         """Of transposes, only those from one of the two layouts to the other take part: there is no third one."""
         return not isinstance(op, Transpose) or _perm_of(op) == perm
 
-    @staticmethod
-    def _wanted(node: Node, place: Place, moved: Permuted) -> dict[Value, Place]:
-        """The places of all values that a movable node has, but for weights and what looks the same in both."""
+    def _wanted(self, node: Node, place: Place, moved: Permuted) -> dict[Value, Place]:
+        """The places of all values that a movable node has, but for weights and what looks the same in both.
+
+        What broadcasts along leading axes takes part where it is in no other place; else it is turned for this node.
+        """
         wanted: dict[Value, Place] = {}
         for i, value in enumerate(node.operands):
-            if value is not None and value.weight is None and carries(node, i):
-                wanted[value] = place
+            perm = carried(node, i, place.perm)
+            if value is None or value.weight is not None or perm is None:
+                continue
+            its = Place(place.home, perm)
+            if len(perm) == len(place.perm) or self.places.get(value, its) == its:
+                wanted[value] = its
         turned = isinstance(node.op, Transpose)
         back = Place(1 - place.home, inverse(place.perm)) if turned else Place(place.home, moved[1])
         if back.perm != identity(len(back.perm)):
@@ -195,7 +201,7 @@ class _Layouts:
         move = self.moves[node]
         for value in node.operands:
             lower = value is not None and value.weight is None and 1 < value.type.rank < len(move.perm)
-            if value is not None and lower and permutes_all(node.op):
+            if value is not None and lower and permutes_all(node.op) and not self._joins(node, value):
                 shape = (1,) * (len(move.perm) - value.type.rank) + value.type.shape
                 if not is_reshape(shape, move.perm):
                     _add_cost(problem, vertex, 1 - move.home, self.sizes.cost(shape, move.perm))
@@ -215,8 +221,16 @@ class _Layouts:
         if node is not None and node in self.moves and self._moves_results(node):
             producer = vertices[node]
         for user, index in value.uses:
-            users.add(vertices[user] if user in self.moves and carries(user, index) else place.home)
+            joins = user in self.moves and carried(user, index, self.moves[user].perm) is not None
+            users.add(vertices[user] if joins and self._joins(user, value) else place.home)
         _add_fan(problem, producer, users, cost)
+
+    def _joins(self, node: Node, value: Value) -> bool:
+        """Whether a movable node takes an operand as it lies in one of the two layouts, whichever the node is in."""
+        place, move = self.places.get(value), self.moves[node]
+        rank = value.type.rank
+        perm = move.perm if rank == len(move.perm) else trailing(move.perm, rank)
+        return place == Place(move.home, perm)
 
     def _moves_results(self, node: Node) -> bool:
         back = self.moves[node].back
@@ -246,12 +260,22 @@ def _add_fan(problem: MinimumCut, producer: int, users: set[int], cost: int) -> 
         problem.edge(user, up, None)
 
 
-def carries(node: Node, index: int) -> bool:
-    """Whether a move of this node permutes that operand as it is; one of a lower rank is reshaped instead."""
+def carried(node: Node, index: int, perm: Perm) -> Perm | None:
+    """How a move of this node by `perm` permutes that operand; None where it looks the same in both layouts."""
     value = node.operands[index]
     if value is None or not permutes_all(node.op):
-        return index == 0 and value is not None
-    return value.type.rank == node.results[0].type.rank - isinstance(node.op, Stack)
+        return perm if index == 0 and value is not None else None
+    rank = value.type.rank
+    if rank == node.results[0].type.rank - isinstance(node.op, Stack):
+        return perm
+    order = trailing(perm, rank)
+    return None if order == identity(rank) else order
+
+
+def trailing(perm: Perm, rank: int) -> Perm:
+    """What a permutation does to the order of the last axes among themselves."""
+    lead = len(perm) - rank
+    return tuple(p - lead for p in perm if p >= lead)
 
 
 def _perm_of(op: Transpose) -> Perm:
@@ -360,8 +384,7 @@ def _source(value: Value, perm: Perm) -> Value | None:
 
 def _aligned(b: Builder, value: Value, perm: Perm) -> Value:
     """`value`, which broadcasts to the rank of `perm`, such that it broadcasts to what is permuted by it."""
-    lead = len(perm) - value.type.rank
-    order = tuple(p - lead for p in perm if p >= lead)
+    lead, order = len(perm) - value.type.rank, trailing(perm, value.type.rank)
     if order != identity(len(order)):
         value = b.transpose(value, perm=order)
     places = [i for i, p in enumerate(perm) if p >= lead]

@@ -142,6 +142,7 @@ OPTIMISE: tuple[Pass, ...] = (
     canonicalise,
     fold_batch_norm,
     choose_layout,
+    deduplicate,  # one transpose for all that need it, so that none is sunk below one of them alone
     fold_batch_norm,  # what transposes kept apart
     fold_constants,
     flatten_rows,

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -334,6 +335,9 @@ def drawn_graph(drawn: list[tuple[str, int, bool]], spelling: str) -> Graph:
 
 
 @settings(max_examples=60)
+@hypothesis.example(
+    drawn=[("add", 0, False), ("conv", 0, False), ("add", 2, False), ("norm", 0, False)], spelling="direct"
+)
 @given(drawn=DRAWN, spelling=st.sampled_from(nhwc.SPELLINGS))
 def test_a_random_graph_computes_the_same_with_no_more_transposes(
     drawn: list[tuple[str, int, bool]], spelling: str
@@ -345,6 +349,8 @@ def test_a_random_graph_computes_the_same_with_no_more_transposes(
 
 
 @settings(max_examples=6)
+@hypothesis.example(drawn=[("pool", 0, False), ("centred", 0, True), ("conv", 0, False)], spelling="direct")
+@hypothesis.example(drawn=[("pool", 0, True), ("first", 0, False)], spelling="wrapped")
 @given(drawn=DRAWN.filter(lambda d: len(d) <= 5), spelling=st.sampled_from(nhwc.SPELLINGS))
 def test_no_other_choice_has_fewer_transposes(drawn: list[tuple[str, int, bool]], spelling: str) -> None:
     """Every subset of the ops that may move, up to seven of them, against the one chosen."""
