@@ -8,7 +8,7 @@ depends; a load is guarded by the conditions that concern its own axes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -43,7 +43,7 @@ Handler = Callable[["Body", Node, Index], Term]
 class Body:
     """Text under way: its lines, and what must be passed in. `stored` tells what can be loaded."""
 
-    stored: Collection[Value]
+    stored: Container[Value]
     handlers: Mapping[str, Handler]
     lines: list[str] = field(default_factory=list[str])
     operands: dict[Value, str] = field(default_factory=dict[Value, str])
@@ -172,10 +172,6 @@ class Body:
         finally:
             self.conditions.pop()
 
-    def described(self) -> str:
-        """The ops of which this is made."""
-        return ", ".join(dict.fromkeys(n.op.name for n in self.nodes))
-
 
 def computed(dtype: DType) -> str:
     """The Triton type in which values of a dtype are computed."""
@@ -192,8 +188,3 @@ def literal(value: complex | str, dtype: DType) -> str:
         assert isinstance(value, int)
         number = str(int(value))
     return f"tl.full((), {number}, {computed(dtype)})"
-
-
-def unit_axes(shape: Sequence[Dim]) -> int:
-    """How many axes are not of extent 1."""
-    return sum(not is_one(d) for d in shape)

@@ -15,7 +15,7 @@ from dragoman.backends.triton.program import TORCH, Buffer, Program, Shared
 from dragoman.ir.dim_expr import Symbol
 from dragoman.ir.dims import Dim, DimExpr, substitute, symbols, terms_of
 from dragoman.ir.errors import EmitRefused, Occurrence
-from dragoman.ir.graph import Graph, Node
+from dragoman.ir.graph import Graph
 from dragoman.ir.region import clone
 from dragoman.ir.weights import Weight
 from dragoman.passes.legalize import legalize
@@ -184,8 +184,3 @@ def peak_bytes(buffers: Sequence[Buffer]) -> int:
 
     wanted = [(int(b.bytes), b.born, b.dies) for b in buffers]  # type: ignore[arg-type]
     return lay_out(wanted)[1] + sum(size for size, _, dies in wanted if dies is None)
-
-
-def refused(node: Node) -> str | None:
-    """Why a node cannot be emitted, calls of torch allowed."""
-    return table.supports(node)

@@ -108,7 +108,7 @@ def _isinf(node: Node) -> str:
     op = node.op
     assert isinstance(op, Isinf)
     signs = [s for s, wanted in (("inf", op.positive), ("-inf", op.negative)) if wanted]
-    return " | ".join(f'({{0}} == float("{s}"))' for s in signs) or "{0} != {0} + 0 * {0}"
+    return " | ".join(f'({{0}} == float("{s}"))' for s in signs) or "({0} != {0}) & ({0} == {0})"
 
 
 def _power(node: Node) -> str | None:

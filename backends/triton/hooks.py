@@ -5,7 +5,7 @@ Owns how a body becomes a function and what the host passes to it. `sources` and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 from dragoman.backends.triton.body import Body, Index, Term
@@ -56,7 +56,7 @@ class Function:
         return ", ".join([*taken, self.parameters])
 
 
-def body(stored: Collection[Value]) -> Body:
+def body(stored: Container[Value]) -> Body:
     """An empty body that may load what is stored."""
     return Body(stored, _Handlers())
 
@@ -78,7 +78,7 @@ def stored_as(term: Term, value: Value, mask: str) -> str:
     return f"({term.text}).to(y.dtype.element_ty)"
 
 
-def pointwise(value: Value, stored: Collection[Value]) -> Function:
+def pointwise(value: Value, stored: Container[Value]) -> Function:
     """A kernel of its own that computes a value element by element."""
     made = body(stored)
     made.root = value
@@ -105,14 +105,14 @@ class Rows:
     together: Callable[[Index, Index], Index]
 
 
-def load_rows(value: Value, rows: Rows, stored: Collection[Value], wrap: str = "{0}") -> Function:
+def load_rows(value: Value, rows: Rows, stored: Container[Value]) -> Function:
     """LOAD(row, col, mask, sources) of a value. Raises Elsewhere."""
     made = body(stored)
     row, col = _bounded(made, rows)
     index = rows.together(made.split(row, rows.rows), made.split(col, rows.cols))
     term = made.value(value, index)
     kind = "tl.float32" if value.type.dtype.kind == "bool" else ""
-    text = wrap.format(f"({term.text}).to({kind})" if kind else term.text)
+    text = f"({term.text}).to({kind})" if kind else term.text
     return _function(made, "row, col, mask, sources", [f"return tl.broadcast_to({text}, mask.shape)"], "sources")
 
 
@@ -137,7 +137,7 @@ class Sink:
 
     own: Value
     final: Value
-    stored: Collection[Value]
+    stored: Container[Value]
     before: Callable[[Body, Term, Index], Term] | None = None
 
     def into(self, made: Body, parameters: str, index: Index, axes: frozenset[int], at: Term | None = None) -> Function:

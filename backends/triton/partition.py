@@ -63,7 +63,7 @@ def cut(graph: Graph) -> Partition:
 
 
 def _place(found: Partition, node: Node, outputs: set[Value]) -> None:
-    if not table.is_generated(node) or not _has_expression(node):
+    if not table.is_written(node):
         found.stored.update(node.results)
         _read_by_template(found, node)
         return
@@ -81,10 +81,6 @@ def _place(found: Partition, node: Node, outputs: set[Value]) -> None:
     for reader in readers:
         found.sizes[reader] = found.sizes.get(reader, 0) + (not table.is_free(node))
         _note(found, node, reader)
-
-
-def _has_expression(node: Node) -> bool:
-    return not node.op.pointwise or table.supports(node, pure=True) is None
 
 
 def _note(found: Partition, node: Node, reader: Node) -> None:

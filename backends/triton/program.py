@@ -6,12 +6,12 @@ the function of the graph around them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dragoman.backends.triton import hooks, library, table
 from dragoman.backends.triton.extents import shape_text, spelled
-from dragoman.backends.triton.partition import Partition, contiguous, cut, is_contiguous
+from dragoman.backends.triton.partition import Partition, cut, is_contiguous
 from dragoman.ir.dims import Dim, product
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.types import DType
@@ -77,6 +77,7 @@ class Program:
         self._numbers: dict[Value, int] = {}  # of the buffer that holds a value or what it views
         self._step = 0
         self.loadable = _Loadable(self.cut)
+        self._outputs = set(graph.outputs)
         self._joined = {root: anchor for anchor, root in self.cut.epilogues.items()}
 
     def emit(self) -> None:
@@ -99,7 +100,7 @@ class Program:
                 emit_anchor(self, node, node.results[0])
             elif node.results[0] in self.cut.views:
                 self._view(node)
-            elif table.is_generated(node) and not library_only(node):
+            elif table.is_written(node):
                 self._pointwise(node)
             else:
                 self._call(node)
@@ -139,7 +140,7 @@ class Program:
         name = self.names[value] = f"v{len(self.names)}"
         shape, dtype = shape_text(value.type.shape, self.shared.symbols), torch_dtype(value.type.dtype)
         if self.planned:
-            last = None if value in self.graph.outputs else self._step
+            last = None if value in self._outputs else self._step
             self._numbers[value] = len(self.buffers)
             size = product(value.type.shape) * max(value.type.dtype.bits // 8, 1)
             self.buffers.append(Buffer(shape, dtype, self._step, last, size))
@@ -208,21 +209,10 @@ class _Loadable:
     def __contains__(self, value: object) -> bool:
         return value in self._cut.stored and value not in self._cut.views
 
-    def __iter__(self):
-        return iter(self._cut.stored - self._cut.views)
-
-    def __len__(self) -> int:
-        return len(self._cut.stored)
-
 
 def _takes_filters(node: Node, weight: Value) -> bool:
     """Whether a node multiplies windows by these filters, for which channels should lie beside each other."""
     return node.op.name == "conv" and node.operands[1] is weight and not table.is_depthwise(node)
-
-
-def library_only(node: Node) -> bool:
-    """Whether a pointwise node has no Triton expression."""
-    return node.op.pointwise and table.supports(node, pure=True) is not None
 
 
 def told(nodes: Sequence[Node]) -> str:
@@ -244,7 +234,3 @@ def _view_text(program: Program, node: Node, base: str) -> str:
         return f"{base}[{', '.join(cuts)}]"
     how = "expand" if op.name == "broadcast_to" else "view"
     return f"{base}.{how}({shape_text(shape, program.shared.symbols)})"
-
-
-Emitter = Callable[[Program, Node, Value], None]
-__all__ = ["Buffer", "Emitter", "Program", "Shared", "contiguous", "told", "torch_dtype"]

@@ -32,7 +32,10 @@ _SAFE = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64
 
 
 class Model:
-    """A model that was generated. Call it with its inputs in order; `info` is the manifest."""
+    """A model that was generated. Call it with its inputs in order; `info` is the manifest.
+
+    Calls share one arena for each set of sizes: one at a time, on one stream.
+    """
 
     def __init__(self, folder: str | Path, graph: Any, device: str | torch.device | None = None) -> None:
         self.info: dict[str, Any] = json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))

@@ -7,7 +7,6 @@ the report names. Everything else is decomposed, or refused with the reason.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from dragoman.backends.triton import expressions, library
 from dragoman.backends.triton.body import COMPUTED
@@ -17,7 +16,7 @@ from dragoman.ir.graph import Node
 from dragoman.ir.ops.attention import Attention
 from dragoman.ir.ops.conv import Conv
 from dragoman.ir.ops.pool import AvgPool, MaxPool
-from dragoman.ir.types import DType, TensorType
+from dragoman.ir.types import F64, DType, TensorType
 
 FLOATS = ("f16", "bf16", "f32", "f64")
 _DEEPEST = 256  # of attention's heads
@@ -30,14 +29,14 @@ def is_generated(node: Node) -> bool:
     return node.op.pointwise or node.op.name in HANDLERS
 
 
+def is_written(node: Node) -> bool:
+    """Whether a generated node has text: a movement, or a pointwise op with an expression."""
+    return is_generated(node) and (not node.op.pointwise or supports(node, pure=True) is None)
+
+
 def is_free(node: Node) -> bool:
     """Whether doing a node again costs nothing: a view or a constant."""
     return node.op.name in FREE
-
-
-def handler(node: Node) -> Any:
-    """How a generated node is evaluated at an index."""
-    return HANDLERS.get(node.op.name, expressions.evaluate)
 
 
 def supports(node: Node, *, pure: bool = False) -> str | None:
@@ -74,6 +73,13 @@ def _floats(node: Node) -> str | None:
     return f"there is no kernel for {node.op.name} of {strange[0]}" if strange else None
 
 
+def _numbers(node: Node) -> str | None:
+    """As for floats; Triton takes numbers as f32, which is too coarse an epsilon or scale for f64."""
+    if any(d is F64 for d in _dtypes(node)):
+        return f"there is no kernel for {node.op.name} of f64"
+    return _floats(node)
+
+
 def _sum(node: Node) -> str | None:
     return None if all(d.is_float or d.is_integer for d in _dtypes(node)) else _floats(node)
 
@@ -105,6 +111,8 @@ def _attention(node: Node) -> str | None:
     mask = node.operand_types[3] if len(node.operands) > 3 else None
     if mask is not None and mask.dtype not in (query.dtype,) and mask.dtype.kind != "bool":
         return f"attention with a mask of {mask.dtype}"
+    if F64 in (query.dtype, key.dtype, value.dtype):
+        return _numbers(node)
     dtypes = {query.dtype.name, key.dtype.name, value.dtype.name}
     return None if dtypes <= set(FLOATS) else f"attention of {query.dtype}"
 
@@ -138,8 +146,8 @@ _ANCHORS: dict[str, Callable[[Node], str | None]] = {
     "attention": _attention,
     "softmax": _floats,
     "log_softmax": _floats,
-    "layer_norm": _floats,
-    "rms_norm": _floats,
+    "layer_norm": _numbers,
+    "rms_norm": _numbers,
     "max_pool": _pool,
     "avg_pool": _pool,
     "reduce_sum": _sum,

@@ -1,1 +1,1 @@
-"""Tests of the ONNX backend."""
+"""Tests of the Triton backend."""
