@@ -41,7 +41,7 @@ _LIBRARIES = ("numpy", "ml_dtypes", "torch", "onnx", "onnxruntime", "transformer
 
 @dataclass(frozen=True)
 class FileHash:
-    """A file beside the certificate, by name, with its size and the SHA-256 of its bytes."""
+    """A file beside the certificate or in a folder there, by its place, with its size and the SHA-256 of its bytes."""
 
     name: str
     size: int
@@ -94,7 +94,7 @@ def certify(
         versions=_versions(),
         source=source,
         model=graph_hash(graph),
-        files=tuple(file_hash(path) for path in files),
+        files=tuple(replace(file_hash(p), name=p.relative_to(files[0].parent).as_posix()) for p in files),
         inputs=input_roles(graph),
         options=dict(options or {}),
         comparison=comparison,
@@ -134,9 +134,15 @@ def read(path: Path) -> Certificate:
     if not certificate.files:
         raise Malformed(f"{path}: certificate.files is empty")
     for file in certificate.files:
-        if file.name != Path(file.name).name or file.name in ("", ".", ".."):
+        if not _is_within(file.name):
             raise Malformed(f"{path}: {file.name!r} is not the name of a file beside the certificate")
     return certificate
+
+
+def _is_within(name: str) -> bool:
+    """Whether a name tells a place in the certificate's own folder: relative, without a way up."""
+    parts = name.split("/")
+    return "\\" not in name and ":" not in parts[0] and not {"", ".", ".."} & set(parts)
 
 
 # ---- hashes -------------------------------------------------------------------------------------------
@@ -227,7 +233,7 @@ def replay(
 def _changed_files(certificate: Certificate, folder: Path) -> str:
     for file in certificate.files:
         found = file_hash(folder / file.name)
-        if found != file:
+        if (found.size, found.sha256) != (file.size, file.sha256):
             return f"{file.name} is not the file that was certified: its SHA-256 is {found.sha256}"
     return ""
 

@@ -111,6 +111,8 @@ def convert(
     path = Path(output)
     request = Request(to, opset, external_of(external), target, pure)
     _check_request(request, precision)
+    if verify:
+        request.check_runs()
     _check_output(request, path, source, overwrite)
     stages = Stages(progress)
     before, _ = memory()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,13 @@ class Request:
         elif self.opset is not None or self.external is not None or self.target != "portable":
             raise UsageError("opset, external data and target are for ONNX: leave them out with --to triton")
 
+    def check_runs(self) -> None:
+        """Raise UsageError where what is asked for cannot be run here, and so not be verified."""
+        missing = [m for m in ("torch", "triton") if self.to == "triton" and find_spec(m) is None]
+        if missing:
+            how = "install dragoman[triton], or write the folder unverified (--no-verify)"
+            raise UsageError(f"running Triton kernels needs {' and '.join(missing)}: {how}")
+
     def check_destination(self, path: Path, overwrite: bool) -> None:
         """Raise OutputError where output or certificate cannot be written."""
         from dragoman.backends import onnx
@@ -97,12 +105,10 @@ class Stage:
 
         saved = self._staging.write(graph, pure=self._request.pure)
         emission = saved.emission
-        beside = sorted(
-            (f for f in saved.files if f.parent == saved.path), key=lambda f: (f.name != "manifest.json", f)
-        )
+        hashed = sorted(saved.files, key=lambda f: (f.name != "manifest.json", f))
         return Written(
             saved.path,
-            tuple(beside),
+            tuple(hashed),
             lambda: FolderRunner(saved.path),
             len(emission.launches),
             saved.weight_bytes,
