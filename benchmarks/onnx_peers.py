@@ -88,6 +88,7 @@ def table(samples: Sequence[Result], models: Sequence[str]) -> Table:
     """Nodes and seconds of each model and tool."""
     columns = [
         "model",
+        "exporter",
         "opset",
         "nodes",
         *(f"{t} {what}" for t in TOOLS for what in ("nodes", "s")),
@@ -99,7 +100,7 @@ def table(samples: Sequence[Result], models: Sequence[str]) -> Table:
         first = of(samples, model, "make")
         if not first:
             continue
-        row = [model, str(first[0]["opset"]), str(first[0]["nodes"])]
+        row = [model, first[0]["form"], str(first[0]["opset"]), str(first[0]["nodes"])]
         for tool in TOOLS:
             rounds = of(samples, model, tool)
             row += [str(rounds[0]["nodes"]), f"{seconds(rounds):.2f}"] if rounds else ["fails", "—"]

@@ -32,33 +32,20 @@ def measure(request: Request) -> Result:
 def made(model: str, path: Path) -> Result:
     """The file by the exporter of its framework."""
     started = time.perf_counter()
-    if model in _SKLEARN:
-        _of_sklearn(model, path)
-    elif model in _KERAS:
-        _of_keras(model, path)
-    else:
-        _of_torch(model, path)
-    return {**counted(path), "seconds": time.perf_counter() - started}
+    make = _of_sklearn if model in _SKLEARN else _of_keras if model in _KERAS else _of_torch
+    form = make(model, path)
+    return {**counted(path), "form": form, "seconds": time.perf_counter() - started}
 
 
-def _of_torch(model: str, path: Path) -> None:
-    import torch
-    from ort_cpu_export import serving_sizes
+def _of_torch(model: str, path: Path) -> str:
+    """By torch.onnx, in the first of its forms that works; the form is told."""
+    from ort_cpu_export import exported
     from subjects import entries, subject
 
-    it, entry = subject(model), entries()[model]
-    try:
-        torch.onnx.export(
-            *(it.module, it.args, path),
-            kwargs=it.kwargs,
-            dynamo=True,
-            external_data=False,
-            dynamic_shapes=it.dynamic_shapes,
-            verbose=False,
-        )
-    except Exception:  # without dynamic dims, where they are what it cannot do
-        args, kwargs = entry.arguments(serving_sizes(entry))
-        torch.onnx.export(it.module, args, path, kwargs=kwargs, dynamo=True, external_data=False, verbose=False)
+    form, failures = exported(subject(model), entries()[model], path)
+    if form is None:
+        raise RuntimeError("; ".join(failures))
+    return form
 
 
 def _blobs() -> tuple[Any, Any]:
@@ -96,7 +83,7 @@ _SKLEARN = (
 )
 
 
-def _of_sklearn(model: str, path: Path) -> None:
+def _of_sklearn(model: str, path: Path) -> str:
     import warnings
 
     import skl2onnx
@@ -109,12 +96,13 @@ def _of_sklearn(model: str, path: Path) -> None:
     options = {"zipmap": False} if is_classifier(fitted) and hasattr(fitted, "predict_proba") else None
     proto = skl2onnx.to_onnx(fitted, x[:1], options=options, target_opset={"": 18, "ai.onnx.ml": 3})
     path.write_bytes(proto.SerializeToString())
+    return "skl2onnx"
 
 
 _KERAS = ("keras_cnn", "keras_mlp", "keras_lstm")
 
 
-def _of_keras(model: str, path: Path) -> None:
+def _of_keras(model: str, path: Path) -> str:
     import keras
     import tensorflow as tf
     import tf2onnx
@@ -140,6 +128,7 @@ def _of_keras(model: str, path: Path) -> None:
         lambda x: network(x, training=False), input_signature=[tf.TensorSpec((None, *shapes[model]))]
     )
     tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=18, output_path=str(path))
+    return "tf2onnx"
 
 
 # ---- the tools --------------------------------------------------------------------------------------------------

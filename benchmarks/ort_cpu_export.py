@@ -65,6 +65,14 @@ def _ours(it: Subject, path: Path, target: str) -> Result:
 
 def _theirs(it: Subject, entry: Entry, path: Path) -> Result:
     """torch.onnx with dynamic dims, or without where it cannot, or the older exporter; then onnxsim if that works."""
+    form, failures = exported(it, entry, path)
+    return (
+        {"failure": "; ".join(failures)} if form is None else {"form": form, "failures": failures, **_simplified(path)}
+    )
+
+
+def exported(it: Subject, entry: Entry, path: Path) -> tuple[str | None, list[str]]:
+    """The first form in which torch.onnx exports a model, None where none works, and how those before it failed."""
     failures: list[str] = []
     for form, attempt in _FORMS.items():
         try:
@@ -72,8 +80,8 @@ def _theirs(it: Subject, entry: Entry, path: Path) -> Result:
         except Exception as error:
             failures.append(f"{form}: {brief(error)[:120]}")
             continue
-        return {"form": form, "failures": failures, **_simplified(path)}
-    return {"failure": "; ".join(failures)}
+        return form, failures
+    return None, failures
 
 
 def _dynamo(it: Subject, entry: Entry, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Chains on a GPU: our kernels against torch eager and torch.compile in its modes, interleaved, errors against float64.
 
-One line of JSON for each subject, appended as it is done, so that a run which is cut off goes on. A table comes last.
+One line of JSON for each subject, appended as it is done, so that a run which is cut off goes on; what failed is
+tried again. A table comes last.
 Without a device the subjects are small, run interpreted, and only errors mean anything: times are then left out.
 """
 
@@ -32,13 +33,13 @@ def main(out: Path, *, only: str = "", modes: tuple[str, ...] = MODES, dtype: st
     done = read(out)
     for subject in subjects(small=device == "cpu"):
         key = f"{subject.name} | {kind} | {where}"
-        if key in done or only not in subject.name:
+        if (key in done and "failure" not in done[key]) or only not in subject.name:
             continue
         row = {"key": key, "name": subject.name, "dtype": kind, "device": where, "date": time.strftime("%Y-%m-%d")}
         try:
             row |= measured(subject, getattr(torch, kind), device, modes)
         except Exception as error:  # one subject that fails must not end the run; it is told in its row
-            row["error"] = f"{type(error).__name__}: {error}"[:500]
+            row["failure"] = f"{type(error).__name__}: {error}"[:500]
         done[key] = row
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -123,8 +124,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     gains: list[float] = []
     for row in rows:
-        if isinstance(row.get("error"), str):
-            lines.append(f"| {row['name']} | {row['error'][:60]} | | | | | |")
+        if "failure" in row:
+            lines.append(f"| {row['name']} | {row['failure'][:60]} | | | | | |")
             continue
         shown = [row["name"], str(row["launches"]), f"{row['error']:.1e}", f"{row['eager_error']:.1e}"]
         times = row.get("ms", {})
