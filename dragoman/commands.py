@@ -75,7 +75,7 @@ def convert(
     ],
     to: Annotated[str, typer.Option("--to", help="The form to hand over: onnx or triton.")] = "onnx",
     inputs: Inputs = None,
-    opset: Annotated[int | None, typer.Option("--opset", help="The ONNX opset, 17 or newer.")] = None,
+    opset: Annotated[int | None, typer.Option("--opset", help="The ONNX opset, 13 or newer.")] = None,
     target: Annotated[
         str, typer.Option("--for", help="portable: only ai.onnx operators; ort: those of ONNX Runtime too.")
     ] = "portable",
