@@ -322,9 +322,9 @@ class Isinf(Question, name="isinf", pointwise=True):
     def samples(cls) -> Iterable[Sample]:
         """Each choice of signs."""
         yield from super().samples()
-        x = operand("f32[4]", values=(np.inf, -np.inf, np.nan, 1.0))
-        for positive, negative in ((True, False), (False, True), (False, False)):
-            yield sample(x, positive=positive, negative=negative)
+        yield sample("f32[3]", positive=False)
+        yield sample("f32[3]", negative=False)
+        yield sample("f32[3]", positive=False, negative=False)
 
 
 class Isfinite(Question, name="isfinite", pointwise=True):

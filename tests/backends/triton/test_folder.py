@@ -126,6 +126,13 @@ def test_nan_and_infinities_reach_the_results(tmp_path: Path) -> None:
         assert np.allclose(ours, exact, atol=1e-6, equal_nan=True)
 
 
+@pytest.mark.parametrize(("positive", "negative"), [(True, True), (True, False), (False, True), (False, False)])
+def test_infinities_are_told_by_the_signs_asked_for(positive: bool, negative: bool, tmp_path: Path) -> None:
+    graph = graph_of(lambda b, x: b.isinf(x, positive=positive, negative=negative), "f32[4]")
+    x = np.array([np.inf, -np.inf, np.nan, 1], np.float32)
+    assert runs(graph, tmp_path / "build", x)[0].tolist() == [positive, negative, False, False]
+
+
 def test_results_are_not_overwritten_by_the_next_run_nor_share_memory_with_inputs(tmp_path: Path) -> None:
     script = """
 import sys; sys.path.insert(0, {path!r})
