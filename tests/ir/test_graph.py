@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +15,7 @@ from dragoman.ir.op import REGISTRY
 from dragoman.ir.types import F32, I64, TensorType, parse_type
 from dragoman.ir.verify import verify
 from dragoman.ir.weights import AbsentWeight, ArrayWeight
+from tests.ir.cost import seconds
 
 X = TensorType(F32, (2, 3))
 
@@ -303,26 +303,20 @@ def test_use_lists_and_order_stay_true_under_random_edits_while_iterating(seed: 
 
 
 class TestCost:
-    @staticmethod
-    def seconds(work: Callable[[], object]) -> float:
-        start = time.process_time()
-        work()
-        return time.process_time() - start
-
     def test_ten_times_the_inputs_cost_about_ten_times_the_time(self) -> None:
         def inputs(count: int) -> None:
             graph = Graph()
             for _ in range(count):
                 graph.add_input(X, "x")
 
-        small = min(self.seconds(lambda: inputs(3_000)) for _ in range(3))
-        assert self.seconds(lambda: inputs(30_000)) < 40 * small + 0.5
+        small = min(seconds(lambda: inputs(3_000)) for _ in range(3))
+        assert seconds(lambda: inputs(30_000)) < 40 * small + 0.5
 
     def test_a_hundred_thousand_nodes_are_erased_from_either_end_in_linear_time(self) -> None:
         graph = chain(20_000)
         graph.set_outputs([graph.inputs[0]])
         last = graph.nodes[-1].results
-        assert self.seconds(lambda: graph.erase_dead(last)) < 2
+        assert seconds(lambda: graph.erase_dead(last)) < 2
         assert len(graph) == 0
 
 

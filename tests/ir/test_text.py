@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from dragoman.ir.text import excerpt, literal, parse, show
 from dragoman.ir.types import BF16, BOOL, C64, DTYPES, F32, I4, I64, STRING, U64, DType, TensorType, parse_type
 from dragoman.ir.verify import verify
 from dragoman.ir.weights import AbsentWeight, ArrayWeight, FileWeight, fingerprint
+from tests.ir.cost import seconds
 
 X = TensorType(F32, (2, 3))
 HOSTILE = [
@@ -380,11 +380,6 @@ class TestCost:
                 return y
 
             return trace(build, parse_type("f32[b,64]"))
-
-        def seconds(work: Callable[[], object]) -> float:
-            start = time.process_time()
-            work()
-            return time.process_time() - start
 
         small, large = chain(10_000), chain(100_000)
         text = [str(small), str(large)]
