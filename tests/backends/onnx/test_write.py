@@ -196,6 +196,7 @@ def test_a_model_of_2_gib_goes_outside_by_itself(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(wire, "pieces", lambda values, dtype: iter(()))
     monkeypatch.setattr(wire, "stream", lambda weight, put, mappings=None: written.append(weight.nbytes))
     monkeypatch.setattr(write, "_check_written", lambda *_: None)
+    monkeypatch.setattr(write.Staging, "_check_room", lambda *_: None)  # nor does the disk need room for them
     with Staging(tmp_path / "m.onnx") as staging:
         saved = staging.write(graph)
         assert saved.data is not None
