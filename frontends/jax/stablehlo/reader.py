@@ -2,22 +2,23 @@
 
 Integers that are computed from sizes of the inputs are known as dims beside the values that they are, so that a shape
 that is computed is a symbolic one. Every result is compared with the element type, the rank and the fixed extents that
-the artefact declares. Custom calls are taken by an allow-list: only those that compute nothing.
+the artefact declares. Regions become programs that the translations of the primitives take, with what they take from
+outside as operands.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
-
-import ml_dtypes
-import numpy as np
 
 from dragoman.frontends.jax.context import Context
 from dragoman.frontends.jax.dims import Dims
 from dragoman.frontends.jax.provenance import is_models_file, module_of, user_line
-from dragoman.frontends.jax.stablehlo import table
+from dragoman.frontends.jax.stablehlo import operations, programs, table
+from dragoman.frontends.jax.stablehlo.constants import array_of, is_splat, type_of
 from dragoman.frontends.jax.table.registry import translation_of
 from dragoman.frontends.refusals import Refusals
 from dragoman.ir.builder import Builder
@@ -25,123 +26,186 @@ from dragoman.ir.dims import Dim, same
 from dragoman.ir.errors import Malformed, TypeRuleError, Unsupported
 from dragoman.ir.graph import Graph, Value
 from dragoman.ir.provenance import Provenance, Source
-from dragoman.ir.types import TensorType, dtype_of
+from dragoman.ir.types import TensorType
 from dragoman.ir.weights import ArrayWeight
 
-_DTYPES: Mapping[str, Any] = {
-    "i1": np.bool_,
-    **{f"{letter}i{n}" if letter else f"i{n}": f"{letter}int{n}" for letter in ("", "u") for n in (8, 16, 32, 64)},
-    "f16": np.float16,
-    "f32": np.float32,
-    "f64": np.float64,
-    "bf16": ml_dtypes.bfloat16,
-    "i4": ml_dtypes.int4,
-    "ui4": ml_dtypes.uint4,
-    "f8E4M3FN": ml_dtypes.float8_e4m3fn,
-    "f8E5M2": ml_dtypes.float8_e5m2,
-    "complex<f32>": np.complex64,
-    "complex<f64>": np.complex128,
-}
-# Custom calls that compute nothing where there is one device: their operands come back, or nothing does.
-_ALLOWED = {"Sharding": True, "SPMDFullToShardShape": True, "SPMDShardToFullShape": True, "shape_assertion": False}
 _PLACE = re.compile(r'"([^"]+\.py)":(\d+)')
-_Translation = Callable[[Any, list[Value], tuple[TensorType, ...]], list[Value]]
 _SIZES = frozenset({"add", "subtract", "multiply", "reshape", "concatenate", "convert", "constant", "broadcast_in_dim"})
+# On scalars they do nothing, and so they do nothing where a program on scalars is applied to all elements.
+_OF_SHAPE = frozenset({"broadcast_in_dim", "reshape"})
+
+
+@dataclass(frozen=True)
+class Program:
+    """The region of an operation, as translations take nested programs."""
+
+    block: Any
 
 
 class Reader:
     """Translates the functions of one artefact into one graph."""
 
-    def __init__(self, functions: Mapping[str, Any], graph: Graph, dims: Dims) -> None:
+    def __init__(
+        self, functions: Mapping[str, Any], graph: Graph, dims: Dims, refusals: Refusals | None = None
+    ) -> None:
         self._functions = functions
-        self._graph = graph
-        self._builder = Builder(graph)
-        self._context = Context(self._builder, dims)
-        self._refusals = Refusals("jax")
-        self._sizes: dict[Any, tuple[Dim, ...]] = {}  # of integers that are sizes, by value of the artefact
-        self._special: Mapping[str, _Translation] = {
-            "constant": self._constant,
-            "get_dimension_size": self._size,
-            "func.call": self._call,
-            "custom_call": self._custom_call,
-            "broadcast_in_dim": self._broadcast,
-            "dynamic_broadcast_in_dim": self._broadcast,
-            "reshape": self._reshape,
-            "dynamic_reshape": self._reshape,
-            "iota": self._iota,
-            "dynamic_iota": self._iota,
-            "real_dynamic_slice": self._slice,
-            "gather": self._gather,
-            "dynamic_gather": self._gather,
-            "convert": self._convert,
-            "select": self._select,
-            "reduce": self._reduce,
-            "reduce_window": self._reduce_window,
-            "optimization_barrier": lambda operation, args, types: args,
-        }
+        self.graph = graph
+        self._dims = dims
+        self.builder = Builder(graph)
+        self.context = Context(self.builder, dims)
+        self.context.inline = self.inline
+        self.context.lifted = self.lifted
+        self.context.regions = self.regions
+        self._refusals = Refusals("jax") if refusals is None else refusals
+        self._values: dict[Any, Value] = {}  # of the function that is being read, by value of the artefact
+        self.sizes: dict[Any, tuple[Dim, ...]] = {}  # of integers that are sizes, by value of the artefact
+        self._arrays: dict[Any, Value] = {}  # constants with axes, by value of the artefact
+        self._lifted = False
 
     def read(self, name: str, args: Sequence[Value]) -> list[Value]:
         """The results of a function. Raises ImportRefused with all that has no translation."""
         try:
-            results = self._function(name, args, [None] * len(args))[0]
+            results = self.function(name, args, [None] * len(args))[0]
         except Exception:
             self._refusals.raise_if_any()
             raise
         self._refusals.raise_if_any()
         return results
 
-    def _function(
+    def function(
         self, name: str, args: Sequence[Value], sizes: Sequence[tuple[Dim, ...] | None]
     ) -> tuple[list[Value], list[tuple[Dim, ...] | None]]:
+        """The results of a function for arguments, and the sizes that they are. Its operations are written here."""
         block = self._functions[name].regions[0].blocks[0]
-        values: dict[Any, Value] = dict(zip(block.arguments, args, strict=True))
         known = {a: s for a, s in zip(block.arguments, sizes, strict=True) if s is not None}
-        before, self._sizes = self._sizes, known
+        before, self.sizes, self._values = (self.sizes, self._values), known, {}
         try:
-            for op in block.operations:
-                operation = op.operation
-                if operation.name == "func.return":
-                    results = list(operation.operands)
-                    return [values[r] for r in results], [self._sizes.get(r) for r in results]
-                self._operation(operation, values)
+            results = self._block(block, args)
+            return results, [self.sizes.get(r) for r in programs.operations_of(block)[-1].operands]
         finally:
-            self._sizes = before
-        raise Malformed(f"the function {name} does not return")
+            self.sizes, self._values = before
 
-    def _operation(self, operation: Any, values: dict[Any, Value]) -> None:
+    def _block(self, block: Any, args: Sequence[Value]) -> list[Value]:
+        self._values.update(zip(block.arguments, args, strict=True))
+        *body, last = programs.operations_of(block)
+        for operation in body:
+            self._operation(operation)
+        if last.name not in ("func.return", "stablehlo.return"):
+            raise Malformed(f"a block ends with {last.name}, not with its results")
+        return [self._values[r] for r in last.operands]
+
+    def _operation(self, operation: Any) -> None:
         source = _source_of(operation)
-        self._builder.provenance = Provenance((source,))
-        types = tuple(_type_of(r.type) for r in operation.results)
+        self.builder.provenance = Provenance((source,))
+        types = tuple(type_of(r.type) for r in operation.results)
         try:
-            results = self._translated(operation, [values[v] for v in operation.operands], types)
-            _check(operation, results, types)
+            results = self._translated(operation, [self._values[v] for v in operation.operands], types)
+            if not self._lifted:
+                _check(operation, results, types)
         except (Unsupported, TypeRuleError) as refusal:
             self._refusals.add(source, str(refusal) if str(refusal) != source.operator else "")
             results = [Value(t) for t in types]
-        values.update(zip(operation.results, results, strict=True))
+        self._values.update(zip(operation.results, results, strict=True))
 
     def _translated(self, operation: Any, args: list[Value], types: tuple[TensorType, ...]) -> list[Value]:
         name = operation.name.removeprefix("stablehlo.")
+        if self._lifted and name in _OF_SHAPE:
+            return args[:1]
         self._note_sizes(name, operation, args)
-        special = self._special.get(name)
+        special = operations.SPECIAL.get(name)
         if special is not None:
-            return special(operation, args, types)
+            return special(self, operation, args, types)
         if name in table.PLAIN:
-            return self._primitive(table.PLAIN[name], args, types, {})
+            return self.primitive(table.PLAIN[name], args, types, {})
         reader = table.READERS.get(name)
         if reader is None:
             raise Unsupported(operation.name)
         primitive, params = reader(operation)
-        return self._primitive(primitive, args, types, params)
+        return self.primitive(primitive, args, types, params)
 
-    def _primitive(
+    def value(self, value: Any) -> Value:
+        """A value of the artefact as it is in the graph."""
+        return self._values[value]
+
+    def constant(self, operation: Any, type: TensorType) -> Value:
+        """A scalar, a scalar for all elements, or a weight; in a region an operand of it."""
+        (result,) = operation.results
+        found = self._arrays.get(result)
+        if found is not None:
+            return found
+        array = array_of(operation)
+        if type.rank == 0 or is_splat(operation):
+            return self.context.full(array.reshape(-1)[0].item(), type) if array.size else self._weight(array, type)
+        found = self._arrays[result] = self._weight(array, type)
+        return found
+
+    def _weight(self, array: Any, type: TensorType) -> Value:
+        name = f"constant{len(self.graph.weights)}"
+        return self.graph.add_weight(name, ArrayWeight(array.astype(type.dtype.numpy, copy=False)))
+
+    # ---- programs ----------------------------------------------------------------------------------------
+
+    def inline(self, program: Program, args: Sequence[Value]) -> list[Value]:
+        """The results of a region, its operations written here."""
+        origin = self.builder.provenance
+        try:
+            return self._block(program.block, args)
+        finally:
+            self.builder.provenance = origin
+
+    def lifted(self, program: Program, args: Sequence[Value]) -> list[Value]:
+        """The results of a region on scalars, applied to all elements of arrays of one shape."""
+        before, self._lifted = self._lifted, True
+        try:
+            return self.inline(program, args)
+        finally:
+            self._lifted = before
+
+    def regions(
+        self, given: Sequence[Any], inputs: Sequence[Sequence[TensorType]], within: Sequence[Any] = ()
+    ) -> tuple[list[Graph], list[Value]]:
+        """Programs as regions of the IR, and what they take from outside: operands of each, after its own.
+
+        A program is a Program, or a function of a context and values; the ones that such a function writes are in
+        `within`.
+        """
+        blocks = [p.block for p in (*given, *within) if isinstance(p, Program)]
+        taken = {v: self._values[v] for v in programs.free_values(blocks)}
+        arrays = {
+            o.results[0]: self.constant(o, type_of(o.results[0].type))
+            for o in programs.constants_of(blocks, self._functions)
+            if not is_splat(o)
+        }
+        graphs = [self._region(p, types, taken, arrays) for p, types in zip(given, inputs, strict=True)]
+        return graphs, [*taken.values(), *arrays.values()]
+
+    def _region(
+        self, program: Any, types: Sequence[TensorType], taken: Mapping[Any, Value], arrays: Mapping[Any, Value]
+    ) -> Graph:
+        graph = Graph()
+        given = [graph.add_input(type, f"x{number}") for number, type in enumerate(types)]
+        inner = Reader(self._functions, graph, self._dims, self._refusals)
+        inner.sizes = self.sizes
+        inner.builder.provenance = self.builder.provenance
+        for known, values in ((inner._values, taken), (inner._arrays, arrays)):
+            for key, value in values.items():
+                known[key] = graph.add_input(value.type, f"c{len(graph.inputs)}")
+        if isinstance(program, Program):
+            graph.set_outputs(inner.inline(program, given))
+        else:
+            graph.set_outputs(list(program(inner.context, *given)))
+        return graph
+
+    def primitive(
         self, name: str, args: Sequence[Value], types: tuple[TensorType, ...], params: table.Params
     ) -> list[Value]:
+        """The results of a primitive of JAX. Raises Unsupported for one without translation."""
         translation = translation_of(name)
         if translation is None:
             raise Unsupported(name)
-        self._context.types = types
-        result = translation(self._context, *args, **params)
+        self.context.types = types
+        self.context.equation = SimpleNamespace(primitive=SimpleNamespace(name=name))
+        result = translation(self.context, *args, **params)
         return [result] if isinstance(result, Value) else list(result)
 
     # ---- sizes -----------------------------------------------------------------------------------------
@@ -149,113 +213,30 @@ class Reader:
     def _note_sizes(self, name: str, operation: Any, args: Sequence[Value]) -> None:
         """What the integers of a result are as dims, where they are computed from dims alone."""
         if name == "get_dimension_size":
-            self._sizes[operation.results[0]] = (args[0].type.shape[table.number(operation, "dimension")],)
+            self.sizes[operation.results[0]] = (args[0].type.shape[table.number(operation, "dimension")],)
             return
         if name not in _SIZES or not len(operation.results):
             return
-        type = _type_of(operation.results[0].type)
+        type = type_of(operation.results[0].type)
         if type.dtype.kind not in ("int", "uint") or type.rank > 1:
             return
         if name == "constant":
-            array = _array(operation)
+            array = array_of(operation)
             if array.size <= 64:
-                self._sizes[operation.results[0]] = tuple(int(n) for n in array.ravel())
+                self.sizes[operation.results[0]] = tuple(int(n) for n in array.ravel())
             return
-        given = [self._sizes.get(v) for v in operation.operands]
+        given = [self.sizes.get(v) for v in operation.operands]
         if all(g is not None for g in given):
             found = _computed(name, [g for g in given if g is not None])
             if found is not None:
-                self._sizes[operation.results[0]] = found
+                self.sizes[operation.results[0]] = found
 
-    def _shape(self, value: Any) -> tuple[Dim, ...]:
+    def shape(self, value: Any) -> tuple[Dim, ...]:
         """A shape that is computed. Raises Unsupported for one that depends on the values of arrays."""
-        found = self._sizes.get(value)
+        found = self.sizes.get(value)
         if found is None:
             raise Unsupported("a size is computed from values of arrays, or by more than sums and products of sizes")
         return found
-
-    # ---- operations with a form of their own -------------------------------------------------------------
-
-    def _constant(self, operation: Any, args: list[Value], types: tuple[TensorType, ...]) -> list[Value]:
-        (type,) = types
-        array = _array(operation)
-        if type.rank == 0:
-            return [self._builder.const(array.reshape(()).item(), type.dtype)]
-        name = f"constant{len(self._graph.weights)}"
-        return [self._graph.add_weight(name, ArrayWeight(array.astype(type.dtype.numpy, copy=False)))]
-
-    def _size(self, operation: Any, args: list[Value], types: tuple[TensorType, ...]) -> list[Value]:
-        (dim,) = self._sizes[operation.results[0]]
-        return [self._builder.extent(dim, types[0].dtype)]
-
-    def _call(self, operation: Any, args: list[Value], types: tuple[TensorType, ...]) -> list[Value]:
-        sizes = [self._sizes.get(v) for v in operation.operands]
-        callee = str(operation.attributes["callee"]).removeprefix("@").strip('"')
-        results, known = self._function(callee, args, sizes)
-        self._sizes.update({r: s for r, s in zip(operation.results, known, strict=True) if s is not None})
-        return results
-
-    def _custom_call(self, operation: Any, args: list[Value], types: tuple[TensorType, ...]) -> list[Value]:
-        target = str(operation.attributes["call_target_name"]).strip('"')
-        if target not in _ALLOWED:
-            allowed = ", ".join(sorted(_ALLOWED))
-            raise Unsupported(f"the custom call {target!r} runs code that is not in the file; allowed are {allowed}")
-        return args[: len(types)] if _ALLOWED[target] else []
-
-    def _broadcast(self, operation: Any, args: list[Value], types: tuple[TensorType, ...]) -> list[Value]:
-        shape = self._shape(operation.operands[1]) if len(args) > 1 else types[0].shape
-        places = table.numbers(operation, "broadcast_dimensions")
-        params = {"shape": shape, "broadcast_dimensions": places}
-        return self._primitive("broadcast_in_dim", args[:1], types, params)
-
-    def _reshape(self, operation: Any, args: list[Value], types: tuple[TensorType, ...]) -> list[Value]:
-        shape = self._shape(operation.operands[1]) if len(args) > 1 else types[0].shape
-        return self._primitive("reshape", args[:1], types, {"new_sizes": shape})
-
-    def _iota(self, operation: Any, args: list[Value], types: tuple[TensorType, ...]) -> list[Value]:
-        shape = self._shape(operation.operands[0]) if args else types[0].shape
-        types = (types[0].with_shape(shape),)
-        return self._primitive("iota", (), types, {"dimension": table.number(operation, "iota_dimension")})
-
-    def _slice(self, operation: Any, args: list[Value], types: tuple[TensorType, ...]) -> list[Value]:
-        names = ("start_indices", "limit_indices", "strides")
-        shapes = [self._shape(v) for v in list(operation.operands)[1:]]
-        return self._primitive("slice", args[:1], types, dict(zip(names, shapes, strict=True)))
-
-    def _gather(self, operation: Any, args: list[Value], types: tuple[TensorType, ...]) -> list[Value]:
-        dynamic = len(args) > 2
-        sizes = self._shape(operation.operands[2]) if dynamic else table.numbers(operation, "slice_sizes")
-        return self._primitive("gather", args[:2], types, table.gather_params(operation, sizes))
-
-    def _convert(self, operation: Any, args: list[Value], types: tuple[TensorType, ...]) -> list[Value]:
-        return self._primitive("convert_element_type", args, types, {"new_dtype": types[0].dtype.numpy})
-
-    def _select(self, operation: Any, args: list[Value], types: tuple[TensorType, ...]) -> list[Value]:
-        which, then, otherwise = args
-        return self._primitive("select_n", [which, otherwise, then], types, {})
-
-    def _reduce(self, operation: Any, args: list[Value], types: tuple[TensorType, ...]) -> list[Value]:
-        """Along axes by one operation, then with the initial value."""
-        primitive = table.REDUCTIONS.get(_only_operation(operation))
-        if primitive is None or len(args) != 2:
-            raise Unsupported(f"{operation.name} by more than one sum, product, maximum, minimum, and, or")
-        params = {"axes": table.numbers(operation, "dimensions")}
-        found = self._primitive(primitive, args[:1], types, params)
-        return self._with_initial(_only_operation(operation), found, args[1], types)
-
-    def _reduce_window(self, operation: Any, args: list[Value], types: tuple[TensorType, ...]) -> list[Value]:
-        primitive = table.WINDOWS.get(_only_operation(operation))
-        if primitive is None or len(args) != 2:
-            raise Unsupported(f"{operation.name} by more than one sum, maximum or minimum")
-        found = self._primitive(primitive, args[:1], types, table.window_params(operation))
-        return self._with_initial(_only_operation(operation), found, args[1], types)
-
-    def _with_initial(
-        self, name: str, found: list[Value], initial: Value, types: tuple[TensorType, ...]
-    ) -> list[Value]:
-        """Combined with the initial value; the rules drop one that changes nothing."""
-        combine = table.PLAIN[name.removeprefix("stablehlo.")]
-        return self._primitive(combine, [found[0], initial], types, {})
 
 
 def _computed(name: str, given: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...] | None:
@@ -271,15 +252,6 @@ def _computed(name: str, given: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...] | 
     return tuple(a - b for a, b in pairs) if name == "subtract" else tuple(a * b for a, b in pairs)
 
 
-def _type_of(type: Any) -> TensorType:
-    """A tensor type of the artefact; extents that it leaves open are 1 here. Raises Unsupported."""
-    text = re.fullmatch(r"tensor<(?P<dims>(?:(?:\d+|\?)x)*)(?P<dtype>[^,]+?)(?:, .*)?>", str(type))
-    if text is None or text["dtype"] not in _DTYPES:
-        raise Unsupported(f"a value is {type}")
-    dims = [d for d in text["dims"].split("x") if d]
-    return TensorType(dtype_of(np.dtype(_DTYPES[text["dtype"]])), tuple(1 if d == "?" else int(d) for d in dims))
-
-
 def _check(operation: Any, results: Sequence[Value], types: Sequence[TensorType]) -> None:
     """Whether the results are what the artefact declares."""
     for result, value, type in zip(operation.results, results, types, strict=True):
@@ -288,30 +260,6 @@ def _check(operation: Any, results: Sequence[Value], types: Sequence[TensorType]
         pairs = zip(value.type.shape, type.shape, open_axes, strict=False)
         if not fits or not all(is_open or same(a, b) for a, b, is_open in pairs):
             raise Malformed(f"{operation.name} gives {value.type}, the artefact declares {result.type}")
-
-
-def _only_operation(operation: Any) -> str:
-    """The operation that a region applies to its two arguments; empty if it does more."""
-    inner = [o.operation for o in operation.regions[0].blocks[0].operations]
-    arguments = list(operation.regions[0].blocks[0].arguments)
-    plain = len(inner) == 2 and len(arguments) == 2 and set(inner[0].operands) == set(arguments)
-    return inner[0].name if plain else ""
-
-
-def _array(operation: Any) -> Any:
-    """The elements of a constant."""
-    attribute = operation.attributes["value"]
-    type = _type_of(attribute.type)
-    dtype = type.dtype.numpy
-    shape = tuple(int(d) for d in type.shape if isinstance(d, int))
-    if attribute.is_splat:
-        return np.full(shape, attribute.get_splat_value().value).astype(dtype)
-    if type.dtype.kind != "bool":
-        try:
-            return np.array(attribute, copy=True).reshape(shape)
-        except (TypeError, ValueError, RuntimeError, BufferError):  # element types that the buffer protocol lacks
-            pass
-    return np.array(list(attribute)).astype(dtype).reshape(shape)
 
 
 def _source_of(operation: Any) -> Source:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from dragoman.ir.errors import Unsupported
+
 Params = dict[str, Any]
 Reader = Callable[[Any], tuple[str, Params]]
 
@@ -74,7 +76,22 @@ PLAIN = {
     "chlo.lgamma": "lgamma",
     "chlo.digamma": "digamma",
 }
+# Reducers of windows that hold all elements so far.
+RUNNING = {
+    "stablehlo.add": "cumsum",
+    "stablehlo.multiply": "cumprod",
+    "stablehlo.maximum": "cummax",
+    "stablehlo.minimum": "cummin",
+}
+SCATTERS = {
+    "stablehlo.add": "scatter-add",
+    "stablehlo.subtract": "scatter-sub",
+    "stablehlo.multiply": "scatter-mul",
+    "stablehlo.maximum": "scatter-max",
+    "stablehlo.minimum": "scatter-min",
+}
 _COMPARISONS = {"EQ": "eq", "NE": "ne", "LT": "lt", "LE": "le", "GT": "gt", "GE": "ge"}
+_TOTAL = {"eq": "eq_to", "lt": "lt_to", "le": "le_to"}
 REDUCTIONS = {
     "stablehlo.add": "reduce_sum",
     "stablehlo.multiply": "reduce_prod",
@@ -106,15 +123,39 @@ def number(operation: Any, name: str) -> int:
     return int(re.findall(r"-?\d+", str(attribute(operation, name)))[0])
 
 
+def number_in(text: str, name: str, default: int | None = None) -> int:
+    """`name = 2` in the text of an attribute."""
+    found = re.search(rf"\b{name} = (-?\d+)", text)
+    if found is None and default is not None:
+        return default
+    if found is None:
+        raise Unsupported(f"{name} is not among {text}")
+    return int(found[1])
+
+
+def symbol(operation: Any, name: str) -> str:
+    """The function that an attribute names; empty where there is no such attribute."""
+    found = attribute(operation, name)
+    return "" if found is None else str(found).removeprefix("@").strip('"')
+
+
 def _listed(text: str, name: str) -> tuple[int, ...]:
     """`name = [1, 2]` in the text of an attribute."""
     found = re.search(rf"\b{name} = \[([\d, ]*)\]", text)
     return tuple(int(n) for n in found[1].split(",") if n.strip()) if found else ()
 
 
+def direction(o: Any) -> str:
+    """The primitive that a comparison is."""
+    return _COMPARISONS[re.findall(r"[A-Z]{2}", str(attribute(o, "comparison_direction")))[-1]]
+
+
 def _compare(o: Any) -> tuple[str, Params]:
-    direction = re.findall(r"[A-Z]{2}", str(attribute(o, "comparison_direction")))[-1]
-    return _COMPARISONS[direction], {}
+    total = "TOTALORDER" in str(attribute(o, "compare_type"))
+    name = direction(o)
+    if total and name not in _TOTAL:
+        raise Unsupported(f"a comparison {name} in total order")
+    return (_TOTAL[name] if total else name), {}
 
 
 def _dot(o: Any) -> tuple[str, Params]:
@@ -165,6 +206,21 @@ def gather_params(o: Any, sizes: Sequence[Any]) -> Params:
     }
 
 
+def scatter_params(o: Any) -> Params:
+    """The parameters of a scatter. XLA leaves out what sticks out."""
+    text = str(attribute(o, "scatter_dimension_numbers"))
+    return {
+        "dimension_numbers": SimpleNamespace(
+            update_window_dims=_listed(text, "update_window_dims"),
+            inserted_window_dims=_listed(text, "inserted_window_dims"),
+            scatter_dims_to_operand_dims=_listed(text, "scatter_dims_to_operand_dims"),
+            operand_batching_dims=_listed(text, "input_batching_dims"),
+            scatter_indices_batching_dims=_listed(text, "scatter_indices_batching_dims"),
+        ),
+        "mode": "FILL_OR_DROP",
+    }
+
+
 def window_params(o: Any) -> Params:
     """The geometry of a reduction over windows."""
     dims = numbers(o, "window_dimensions")
@@ -195,7 +251,35 @@ def _reads(primitive: str, **named: str) -> Reader:
     return lambda o: (primitive, {ours: numbers(o, theirs) for ours, theirs in named.items()})
 
 
+def _fft(o: Any) -> tuple[str, Params]:
+    kind = re.findall(r"I?R?FFT", str(attribute(o, "fft_type")))[-1]
+    kinds = ("FFT", "IFFT", "RFFT", "IRFFT")
+    return "fft", {"fft_type": kinds.index(kind), "fft_lengths": numbers(o, "fft_length")}
+
+
+def _is(o: Any, name: str) -> bool:
+    return str(attribute(o, name)) == "true"
+
+
+def _triangular_solve(o: Any) -> tuple[str, Params]:
+    how = re.findall(r"[A-Z_]{5,}", str(attribute(o, "transpose_a")))[-1]
+    return "triangular_solve", {
+        "left_side": _is(o, "left_side"),
+        "lower": _is(o, "lower"),
+        "unit_diagonal": _is(o, "unit_diagonal"),
+        "transpose_a": how in ("TRANSPOSE", "ADJOINT"),
+        "conjugate_a": how == "ADJOINT",
+    }
+
+
+def _reduce_precision(o: Any) -> tuple[str, Params]:
+    return "reduce_precision", {n: number(o, n) for n in ("exponent_bits", "mantissa_bits")}
+
+
 READERS: dict[str, Reader] = {
+    "fft": _fft,
+    "triangular_solve": _triangular_solve,
+    "reduce_precision": _reduce_precision,
     "compare": _compare,
     "dot_general": _dot,
     "convolution": _convolution,

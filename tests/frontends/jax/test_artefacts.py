@@ -24,7 +24,8 @@ KEY = jax.random.key(0)
 def written(path: Path, function: Any, *types: tuple[str, Any], **settings: Any) -> Path:
     """A function exported on types such as ("b, 4", float32)."""
     scope = export.SymbolicScope(settings.pop("constraints", ()))
-    given = [jax.ShapeDtypeStruct(export.symbolic_shape(f"({s},)", scope=scope), d) for s, d in types]
+    shapes = [export.symbolic_shape(f"({s},)" if s else "()", scope=scope) for s, _ in types]
+    given = [jax.ShapeDtypeStruct(s, d) for s, (_, d) in zip(shapes, types, strict=True)]
     path.write_bytes(export.export(jax.jit(function), **settings)(*given).serialize())
     return path
 
@@ -68,15 +69,94 @@ def test_a_transformer_keeps_its_dynamic_length_and_its_modules(tmp_path: Path) 
     assert any(line.startswith("models.py:") for line in lines.values())
 
 
+def test_loops_and_conditions_are_regions_and_what_a_loop_hands_on_is_no_state(tmp_path: Path) -> None:
+    path = written(tmp_path / "loop", m.collatz_like, ("batch, 4", jnp.float32))
+    assert_same(path, normal(3, 4))
+    assert_same(path, 50 * np.abs(normal(2, 4)))
+
+    table = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+    def held(x: Any, y: Any, n: Any) -> Any:
+        def body(s: Any) -> Any:
+            return s[0] + 1, s[1] * 0.5 + table @ s[2], s[2]
+
+        return jax.lax.while_loop(lambda s: s[0] < n, body, (0, x, y))[1]
+
+    path = written(tmp_path / "held", held, ("3", jnp.float32), ("4", jnp.float32), ("", jnp.int32))
+    assert_same(path, normal(3), normal(4), np.array(4, np.int32))
+    (loop,) = [n for n in import_artefact(path).imported.graph if n.op.name == "while_loop"]
+    assert len(loop.results) == 2
+
+
+def test_a_scan_over_a_dynamic_length_in_a_dynamic_batch(tmp_path: Path) -> None:
+    weights = normal(4, 4, seed=2)
+
+    def rnn(xs: Any) -> Any:
+        def step(h: Any, x: Any) -> Any:
+            h = jnp.tanh(h @ weights + x)
+            return h, h.sum(-1)
+
+        return jax.lax.scan(step, jnp.zeros((xs.shape[1], 4)), xs)
+
+    path = written(tmp_path / "scan", rnn, ("length, batch, 4", jnp.float32))
+    assert_same(path, normal(5, 2, 4))
+    assert_same(path, normal(1, 3, 4))
+
+
+def test_branches_by_number_take_what_they_close_over(tmp_path: Path) -> None:
+    def chosen(i: Any, x: Any) -> Any:
+        return jax.lax.switch(i, [lambda a: a + x.sum(), lambda a: a * 2, lambda a: -a], x)
+
+    path = written(tmp_path / "switch", chosen, ("", jnp.int32), ("batch, 3", jnp.float32))
+    for which in (-1, 0, 1, 2, 7):
+        assert_same(path, np.array(which, np.int32), normal(2, 3))
+
+
+FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "sort by two keys": (lambda x, i: jax.lax.sort((i, x), num_keys=2), (normal(3, 6), tokens(3, 6))),
+    "argmax": (lambda x: (jnp.argmax(x, 1), jnp.argmin(x, 0)), (normal(3, 6),)),
+    "top k": (lambda x: jax.lax.top_k(x, 2), (normal(3, 6),)),
+    "add at places": (lambda x, i: jnp.zeros((5, 6)).at[i[:, 0] % 7 - 1].add(x), (normal(3, 6), tokens(3, 6))),
+    "set at places": (lambda x, i: x.at[:, i[0, :2] % 6].set(0.5), (normal(3, 6), tokens(3, 6))),
+    "running sums": (lambda x: (jnp.cumsum(x, 1), jax.lax.cummax(x, 0, reverse=True)), (normal(3, 6),)),
+    "gradient of pooling": (
+        jax.grad(lambda x: (jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (2, 2), (2, 2), "VALID") ** 2).sum()),
+        (normal(4, 6),),
+    ),
+    "reduced by a function": (
+        lambda x: jax.lax.reduce(x, 1.0, lambda a, b: a * b + 0.0, (1,)),
+        (normal(3, 6),),
+    ),
+    "fourier": (lambda x: jnp.abs(jnp.fft.rfft(x)), (normal(3, 6),)),
+    "complex constants": (lambda x: (x * np.array([1 + 2j, 3 - 1j, 0, 1j, 5, 2], np.complex64)).real, (normal(3, 6),)),
+    "bits": (lambda x: jax.lax.bitcast_convert_type(x, jnp.int32), (normal(3, 6),)),
+    "cholesky": (lambda x: jnp.linalg.cholesky(x @ x.T + 3 * jnp.eye(3)), (normal(3, 6),)),
+    "solve": (lambda x: jnp.linalg.solve(x[:, :3] + 4 * jnp.eye(3), x), (normal(3, 6),)),
+    "singular values": (lambda x: jnp.linalg.svd(x, compute_uv=False), (normal(3, 6),)),
+    "eigenvalues": (lambda x: jnp.linalg.eigvalsh(x @ x.T), (normal(3, 6),)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_operations_with_regions_and_custom_calls_of_lapack_are_read(name: str, tmp_path: Path) -> None:
+    function, arrays = FUNCTIONS[name]
+    path = tmp_path / "f"
+    path.write_bytes(export.export(jax.jit(function))(*arrays).serialize())
+    assert_same(path, *arrays)
+
+
 def test_a_custom_call_outside_of_the_list_is_refused_by_its_name(tmp_path: Path) -> None:
-    path = written(tmp_path / "eigen", jnp.linalg.eigvalsh, ("3, 3", jnp.float32))
+    path = written(tmp_path / "qr", lambda x: jnp.linalg.qr(x)[0], ("3, 3", jnp.float32))
     with pytest.raises(ImportRefused, match=r"the custom call 'lapack_\w+' runs code that is not in the file"):
         import_artefact(path)
 
 
 def test_an_operation_without_translation_is_refused_with_its_line(tmp_path: Path) -> None:
-    path = written(tmp_path / "loop", m.collatz_like, ("3, 4", jnp.float32))
-    with pytest.raises(ImportRefused, match=r"stablehlo.while[\s\S]*models.py:\d+"):
+    def bits(key: Any) -> Any:
+        return jax.lax.rng_bit_generator(key, (3,))[1]
+
+    path = written(tmp_path / "random", bits, ("4", jnp.uint32))
+    with pytest.raises(ImportRefused, match=r"stablehlo.rng_bit_generator[\s\S]*test_artefacts.py:\d+"):
         import_artefact(path)
 
 
