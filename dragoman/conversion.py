@@ -143,6 +143,7 @@ def convert(
         if imported is not None:
             with stages.stage("verify"):
                 comparison = _compared(model, imported, saved, budget, _again(source, path, to, precision))
+                comparison = replace(comparison, notes=(*comparison.notes, *saved.notes))
         _, peak = memory()
         report = Report(
             source=model.spec,
@@ -159,7 +160,7 @@ def convert(
             memory_before=before,
             memory_peak=peak,
             passes=tuple(model.passes),
-            notes=model.notes,
+            notes=(*model.notes, *map(Note, saved.notes)),
             precision=model.precision,
             library=saved.library,
             arena_bytes=saved.arena_bytes,

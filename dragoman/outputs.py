@@ -5,7 +5,7 @@ Owns which options belong to which form, and what a conversion needs to know of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -33,6 +33,7 @@ class Written:
     opset: int | None = None
     library: tuple[str, ...] = ()
     arena_bytes: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,14 @@ class Request:
             triton.check_destination(path, overwrite=overwrite)
 
 
+def _casts(widened: Mapping[str, int]) -> tuple[str, ...]:
+    """What was written with casts around it because ONNX Runtime has no kernel for its type."""
+    if not widened:
+        return ()
+    ops = ", ".join(f"{name} {count}×" for name, count in sorted(widened.items()))
+    return (f"for want of bf16 kernels in ONNX Runtime these compute in f32 between casts: {ops}",)
+
+
 class Stage:
     """A place aside where a graph is written; `publish` moves it where it belongs."""
 
@@ -98,7 +107,16 @@ class Stage:
         def session() -> Runner:
             return Session(saved.path, optimise=False, graph=graph)
 
-        return Written(saved.path, hashed, session, saved.nodes, saved.weight_bytes, saved.file_bytes, saved.opset)
+        return Written(
+            saved.path,
+            hashed,
+            session,
+            saved.nodes,
+            saved.weight_bytes,
+            saved.file_bytes,
+            saved.opset,
+            notes=_casts(saved.widened),
+        )
 
     def _write_kernels(self, graph: Graph) -> Written:
         from dragoman.backends.triton import FolderRunner

@@ -21,6 +21,7 @@ from dragoman.backends.onnx.dims import Dims
 from dragoman.backends.onnx.names import Names, storable
 from dragoman.backends.onnx.scope import Scope, call_key
 from dragoman.backends.onnx.table import entry_for, load_tables
+from dragoman.backends.onnx.widening import widened_form
 from dragoman.ir.builder import Builder
 from dragoman.ir.collector import calm_collector
 from dragoman.ir.errors import EmitRefused, Occurrence, Unsupported, VerifyError
@@ -40,6 +41,7 @@ class Emission:
     skeleton: onnx.ModelProto
     weights: dict[str, Weight] = field(default_factory=dict[str, Weight])
     names: dict[Value, str] = field(default_factory=dict[Value, str])  # where the values of the graph are in the model
+    widened: dict[str, int] = field(default_factory=dict[str, int])  # how many of each op compute in f32 between casts
 
     @property
     def weight_bytes(self) -> int:
@@ -55,7 +57,8 @@ def emit(
     provenance: bool = True,
     contrib: bool = False,
 ) -> Emission:
-    """The ONNX model of a graph at an opset (default 20), with operators of ONNX Runtime's own if `contrib`.
+    """The ONNX model of a graph at an opset (default 20), with operators of ONNX Runtime's own if `contrib`,
+    and casts around what it has no kernels for.
 
     `value_info` adds the types of intermediate values, by default up to 20 000 of them. `provenance` writes each node's
     module, operator and source line into its metadata. Raises EmitRefused listing all that ONNX cannot express.
@@ -93,6 +96,7 @@ class Emitter:
         self._origin: Provenance = NOWHERE
         self._origins: dict[Provenance, tuple[str, bytes]] = {NOWHERE: ("", b"")}
         self._refused: dict[tuple[str, str], tuple[Node, int]] = {}
+        self.widened: dict[str, int] = {}  # ops that compute in f32 between casts, for want of kernels
 
     # ---- the model ---------------------------------------------------------------------------------
 
@@ -112,7 +116,7 @@ class Emitter:
         for key, text in sorted(graph.metadata.items()):
             self.skeleton.metadata_props.add(key=storable(key), value=storable(text))
         named = {v: n for node in graph for v in node.results if (n := self._named.get(self.source(v)))}
-        return Emission(self.skeleton, self.weights, named)
+        return Emission(self.skeleton, self.weights, named, self.widened)
 
     def _name_interface(self, graph: Graph) -> None:
         for value in graph.inputs:
@@ -169,6 +173,11 @@ class Emitter:
         if node.results and all(_is_empty(r.type) for r in node.results) and not node.op.data_dependent:
             self._bind(node, [self._nothing(r.type) for r in node.results], start)
             return
+        wide = widened_form(node) if self._contrib else None
+        if wide is not None:
+            self.widened[node.op.name] = self.widened.get(node.op.name, 0) + 1
+            self._expand(node, wide)
+            return
         entry = entry_for(node, self.opset, self._contrib)
         if not isinstance(entry, str):
             self._origin = node.provenance
@@ -180,7 +189,7 @@ class Emitter:
             self._bind(node, [emitted] if isinstance(emitted, (str, Value)) else emitted, start)
         elif node.op.decompose is not None:
             try:
-                self._expand(node)
+                self._expand(node, node.op.decompose)
             except Unsupported as error:
                 self._refuse(node, str(error))
         else:
@@ -232,7 +241,8 @@ class Emitter:
         zero = self.constant(types.zeros(type.with_shape(())), type.dtype)
         return self.op("Expand", zero, self.dims.shape(type.shape))
 
-    def _expand(self, node: Node) -> None:
+    def _expand(self, node: Node, decompose: Callable[..., Any]) -> None:
+        """Emit what a node is made of instead."""
         scratch = Graph()
         operands: list[Value | None] = []
         for v in node.operands:
@@ -242,8 +252,6 @@ class Emitter:
                 operands.append(operand)
             else:
                 operands.append(None)
-        decompose = node.op.decompose
-        assert decompose is not None
         got = decompose(Builder(scratch, provenance=node.provenance), *operands)
         results: Sequence[Value] = [got] if isinstance(got, Value) else list(got)
         for result, inner in zip(node.results, results, strict=True):

@@ -14,10 +14,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -46,6 +46,7 @@ class Saved:
     nodes: int
     weight_bytes: int
     file_bytes: int
+    widened: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def save(
@@ -162,6 +163,7 @@ class Staging:
             count_nodes(emission.skeleton.graph),
             sum(wire.stored(w) for w in emission.weights.values()),
             sum(sizes),
+            emission.widened,
         )
         return self._staged
 
