@@ -50,6 +50,7 @@ conformance: $(RUN) ## PyTorch's operator suite, ONNX's own and JAX's harnesses,
 	@$(VENV)/bin/python tests/conformance/op_db.py --report docs/conformance.md $(CONFORMANCE_ARGS)
 	@$(VENV)/bin/python tests/conformance/onnx_backend.py --report docs/conformance.md $(CONFORMANCE_ARGS)
 	@$(VENV)/bin/python tests/conformance/jax_harnesses.py --report docs/conformance.md $(CONFORMANCE_ARGS)
+	@test -z "$(PEER_PYTHON)" || $(PEER_PYTHON) tests/conformance/jax_harnesses_peer.py --report docs/conformance.md
 
 kernels: $(RUN) ## compile every GPU kernel for sm_80, sm_90, sm_100 and gfx942: registers, shared memory, spills; no device needed
 	@$(VENV)/bin/python scripts/compile_kernels.py

@@ -7,7 +7,6 @@ standard is JAX compiled for the processor, in double precision where it has one
 from __future__ import annotations
 
 import warnings
-from functools import cache
 from typing import Any
 
 import jax
@@ -34,39 +33,7 @@ from dragoman.passes.legalize import legalize
 from dragoman.passes.manager import run_passes
 from dragoman.passes.pipelines import IMPORTED, OPTIMISE
 
-# What has no one right answer, by group.
-EXCLUDED: dict[str, str] = {
-    "rng_bit_generator": "gives what the device makes of it",
-}
-_UNSTABLE = "an unstable sort does not promise which of equal elements comes first"
-_SIGN_OF_NAN = "the sign of a NaN decides, which neither ONNX nor NumPy looks at"
 _PROMISED = "an index is out of bounds that is promised to be within"
-
-
-@cache
-def harnesses() -> dict[str, Any]:
-    """Every harness of the suite by its full name, the second of one name with a number."""
-    from jax._src.internal_test_util.test_harnesses import all_harnesses
-
-    found: dict[str, Any] = {}
-    for harness in all_harnesses:
-        count = sum(f"{harness.fullname}{mark}" in found for mark in ("", "#2", "#3", "#4"))
-        found[f"{harness.fullname}#{count + 1}" if count else harness.fullname] = harness
-    return found
-
-
-def excluded(harness: Any) -> str:
-    """Why a harness has no right answer on this machine; empty if it has."""
-    if harness.group_name in EXCLUDED:
-        return EXCLUDED[harness.group_name]
-    if harness.group_name == "sort" and "multiple_arrays" in harness.fullname and "isstable_False" in harness.fullname:
-        return _UNSTABLE
-    if harness.fullname.startswith("top_k_sort_inf_nan"):
-        return _SIGN_OF_NAN
-    for limitation in harness.jax_unimplemented:
-        if limitation.filter(device="cpu", dtype=harness.dtype):
-            return f"JAX itself on a processor: {limitation.description}"
-    return ""
 
 
 def run_harness(harness: Any) -> Outcome:
@@ -159,7 +126,7 @@ def _compared(harness: Any) -> Outcome:
         return Outcome("wrong", f"interpreter: {reason}")
     run_passes(graph, OPTIMISE)
     legalize(graph, legal_at())
-    got = Session(emit(graph), optimise=False, threads=1).run(copies(inputs))
+    got = Session(emit(graph, contrib=True), optimise=False, threads=1).run(copies(inputs))
     wrong = misjudged(imported, list, oracle, source, got)
     if not wrong:
         return Outcome("right", note)

@@ -20,9 +20,10 @@ DENOMINATOR = 5594  # harnesses in jax 0.10
 
 def _run(name: str, options: argparse.Namespace) -> Iterator[Record]:
     import jax_cases as cases
+    import jax_suite
 
-    harness = cases.harnesses()[name]
-    reason = cases.excluded(harness)
+    harness = jax_suite.harnesses()[name]
+    reason = jax_suite.excluded(harness)
     if reason:
         yield {"op": name, "case": "", "outcome": "excluded", "reason": reason}
         return
@@ -31,9 +32,9 @@ def _run(name: str, options: argparse.Namespace) -> Iterator[Record]:
 
 
 def _names(options: argparse.Namespace) -> list[str]:
-    import jax_cases as cases
+    import jax_suite
 
-    return list(cases.harnesses())
+    return list(jax_suite.harnesses())
 
 
 _MEANING = {
@@ -82,9 +83,9 @@ def report(found: Mapping[str, Sequence[Record]]) -> str:
 
 
 def _group(name: str) -> str:
-    import jax_cases as cases
+    import jax_suite
 
-    return cases.harnesses()[name].group_name
+    return jax_suite.harnesses()[name].group_name
 
 
 def _groups_of(names: Sequence[str]) -> list[str]:
