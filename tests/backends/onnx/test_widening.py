@@ -17,7 +17,6 @@ from dragoman.ir.interpreter import run
 from dragoman.ir.runner import GraphRunner
 from dragoman.ir.types import BF16, BOOL, F32, TensorType
 
-
 WINDOW = {"strides": (1, 1), "padding": ((0, 0), (0, 0)), "dilations": (1, 1)}
 
 
