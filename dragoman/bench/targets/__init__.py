@@ -1,0 +1,1 @@
+"""Targets, one file each. A file here defines `TARGET` and is found by being here."""
