@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dragoman.face import Model, Report, Verdict, convert, explain, load, verify
+    from dragoman.face import Model, Report, Verdict, bench, convert, explain, load, verify
 
 __version__ = "0.1.0"
 
-__all__ = ["Model", "Report", "Verdict", "__version__", "convert", "explain", "load", "verify"]
+__all__ = ["Model", "Report", "Verdict", "__version__", "bench", "convert", "explain", "load", "verify"]
 
 
 def __getattr__(name: str) -> object:
@@ -22,6 +22,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'dragoman' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "bench":  # a package that is called like a function
+        return import_module("dragoman.bench")
     value: object = getattr(import_module("dragoman.face"), name)
     globals()[name] = value
     return value

@@ -201,6 +201,54 @@ def _certificate(named: str) -> Path:
 
 
 @app.command()
+def bench(
+    sources: Annotated[list[str] | None, typer.Argument(metavar="SOURCE…", help=SOURCE_HELP)] = None,
+    targets: Annotated[
+        str | None, typer.Option("--targets", metavar="A,B", help="By default all that are here and take the source.")
+    ] = None,
+    batch: Annotated[str | None, typer.Option("--batch", metavar="1,8,32", help="Batch sizes.")] = None,
+    precision: Annotated[str, typer.Option("--precision", metavar="f32,f16", help="Of f32, f16, bf16.")] = "f32",
+    inputs: Inputs = None,
+    compare: Annotated[
+        list[str] | None, typer.Option("--compare", metavar="A.onnx", help="Files of one model, as they are.")
+    ] = None,
+    zoo: Annotated[bool, typer.Option("--zoo", help="The reference models.")] = False,
+    base: Annotated[str, typer.Option("--base", metavar="NAME", help="The row that ratios are to.")] = "",
+    clients: Annotated[int, typer.Option("--clients", min=0, help="Threads that send requests together.")] = 0,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Of each target; default: all.")] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.0, help="For the rounds of one group.")] = 15.0,
+    json: Annotated[Path | None, typer.Option("--json", help="Write all results.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page.")] = None,
+    trust: Trust = False,
+    debug: Debug = False,
+) -> None:
+    """Measure SOURCE on every target that is here: times, ratios, errors, memory."""
+    with _shown(debug) as console:
+        from dragoman.bench.command import run
+
+        result = run(
+            [*(sources or ()), *(compare or ())],
+            targets=targets,
+            batch=batch,
+            precision=precision,
+            inputs=inputs or (),
+            compare=bool(compare),
+            zoo=zoo,
+            base=base,
+            clients=clients,
+            threads=threads,
+            seconds=seconds,
+            json=json,
+            html=html,
+            trust=trust,
+            progress=console.stage,
+        )
+        console.page(str(result))
+    if not result.measured:
+        raise typer.Exit(UNSUPPORTED)
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where to write the models.")] = Path("demo-output"),
     debug: Debug = False,

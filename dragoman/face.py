@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dragoman.bench.harness import bench
 from dragoman.conversion import Report, convert
 from dragoman.explanation import Explanation, explain
 from dragoman.inspection import Inspection, inspect
@@ -22,6 +23,7 @@ __all__ = [
     "Model",
     "Report",
     "Verdict",
+    "bench",
     "convert",
     "explain",
     "inspect",

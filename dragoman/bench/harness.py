@@ -177,7 +177,9 @@ def _entries(
                 row.failure = found["refused"].get(f"{precision} {form}", row.failure)
             if not row.failure:
                 where = handed_over(source, place)
-                task = Task(where, found["kind"], inputs, files, precision, plan.threads, variant, plan.trust, str(place))
+                task = Task(
+                    where, found["kind"], inputs, files, precision, plan.threads, variant, plan.trust, str(place)
+                )
                 yield row, target, task
 
 
@@ -210,7 +212,7 @@ def _run(plan: Plan, group: Group, entries: Sequence[tuple[Row, Target, Task]], 
         for row, process in alive:
             if plan.clients:
                 plan.progress(f"{group.title}: {row.name}: {plan.clients} clients")
-                _serve(row, process, plan.clients)
+                _serve(row, process, plan)
             _weigh(row, process)
 
 
@@ -226,11 +228,11 @@ def _prepared(row: Row, process: Process, target: Target, task: Task) -> tuple[b
     return True, warm["call_s"]
 
 
-def _serve(row: Row, process: Process, clients: int) -> None:
+def _serve(row: Row, process: Process, plan: Plan) -> None:
     try:
-        answer = process.ask("clients", clients=clients, seconds=_CLIENT_SECONDS)
+        answer = process.ask("clients", clients=plan.clients, seconds=min(_CLIENT_SECONDS, plan.seconds))
     except TargetFailed as error:
-        row.said = f"failed with {clients} clients: {error}"
+        row.said = f"failed with {plan.clients} clients: {error}"
         return
     row.latencies = answer["latencies"]
     row.throughput = len(row.latencies) / answer["seconds"]

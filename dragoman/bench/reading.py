@@ -55,7 +55,9 @@ def read(request: Mapping[str, Any]) -> dict[str, Any]:
     kind = located(request["source"], request["trust"]).kind
     model = _loaded(request)
     given = _shared(request["inputs"], model) if request["inputs"] else inputs_at(model, request["batch"])
-    np.savez(folder / "inputs.npz", **{f"{i:04}:{n}": x for i, (n, x) in enumerate(zip(model.inputs, given, strict=True))})
+    np.savez(
+        folder / "inputs.npz", **{f"{i:04}:{n}": x for i, (n, x) in enumerate(zip(model.inputs, given, strict=True))}
+    )
     answer: dict[str, Any] = {"kind": kind, "spec": model.spec, "nodes": len(model.graph), "files": {}, "refused": {}}
     answer["shapes"] = {n: f"{x.dtype}{list(x.shape)}" for n, x in zip(model.inputs, given, strict=True)}
     answer |= _truth(model, given, folder) | _floor(model, given)
@@ -133,7 +135,8 @@ def _truth(model: Model, given: Sequence[Any], folder: Path) -> dict[str, Any]:
         except Exception as error:  # the next one is asked
             said.append(f"{runner.name}: {error}".splitlines()[0][:200])
             continue
-        np.savez(folder / "truth.npz", **{f"{i:04}": np.asarray(x) for i, x in enumerate(outputs)})
+        truth: dict[str, Any] = {f"{i:04}": np.asarray(x) for i, x in enumerate(outputs)}
+        np.savez(folder / "truth.npz", **truth)
         return {"oracle": f"{runner.name} in float64"}
     return {"oracle": "", "no_oracle": "; ".join(said)}
 
@@ -166,11 +169,7 @@ def handed_over(source: Any, folder: Path) -> str:
 
     path = folder / f"source{PICKLED}"
     try:
-        try:
-            import cloudpickle as pickler
-        except ImportError:
-            pickler = pickle
-        path.write_bytes(pickler.dumps(source))
+        path.write_bytes(pickle.dumps(source))
     except Exception as error:
         raise UsageError(
             f"each target runs in a process of its own, and this source cannot be sent there ({error}): name a"

@@ -67,7 +67,9 @@ def remarks(group: Group) -> Iterator[str]:
     unresolved = [r.name for r in group.rows if (q := group.ratio(r)) is not None and q.holds(1.0)]
     if unresolved:
         yield f"not told apart from {group.base}: {', '.join(unresolved)}"
-    noisy = [f"{r.name} {intervals.noise(r.rounds):.0%}" for r in group.rows if r.rounds and intervals.is_noisy(r.rounds)]
+    noisy = [
+        f"{r.name} {intervals.noise(r.rounds):.0%}" for r in group.rows if r.rounds and intervals.is_noisy(r.rounds)
+    ]
     if noisy:
         yield f"noisy: the middle half of the rounds spreads over {', '.join(noisy)} of the median"
     if disturbance(group.others):

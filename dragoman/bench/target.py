@@ -1,7 +1,7 @@
 """What a target of a benchmark is, and where targets come from.
 
-A target is one class in one file: what it needs, which sources it takes, and how it makes a model ready to run. Those of
-this package are the files of `dragoman/bench/targets`; others are entry points of the group `dragoman.bench_targets`.
+A target is one class in one file: what it needs, which sources it takes, and how it makes a model ready to run.
+Those of this package are the files of `dragoman/bench/targets`; others are entry points of the group `dragoman.bench_targets`.
 A target is loaded in a process of its own and never meets another framework there.
 """
 
@@ -87,6 +87,9 @@ class Target:
     forms: ClassVar[tuple[str, ...]] = ()  # of ONNX files that it reads
     precisions: ClassVar[tuple[str, ...]] = ("f32", "f16", "bf16")
     always: ClassVar[bool] = True  # measured without being asked for
+    as_is: ClassVar[bool] = (
+        False  # runs the source as it is: such targets come first, and others are compared with them
+    )
 
     def missing(self) -> str:
         """What is not there that it needs, and how to get it; empty where it can run."""
@@ -123,12 +126,14 @@ def targets() -> dict[str, Target]:
         try:
             target = point.load()
         except Exception as error:
-            raise UsageError(f"the benchmark target {point.name!r} ({point.value}) cannot be imported: {error}") from error
+            raise UsageError(
+                f"the benchmark target {point.name!r} ({point.value}) cannot be imported: {error}"
+            ) from error
         target = target() if isinstance(target, type) else target
         if not isinstance(target, Target):
             raise UsageError(f"the entry point {point.name!r} ({point.value}) is no Target")
         found.setdefault(target.name, target)
-    return found
+    return dict(sorted(found.items(), key=lambda item: not item[1].as_is))
 
 
 def chosen(names: Sequence[str] | None) -> list[tuple[Target, str]]:

@@ -20,7 +20,19 @@ from dragoman.ir.op import Op
 from dragoman.ir.types import TensorType
 
 _FREE = frozenset(
-    {"reshape", "transpose", "expand", "slice", "squeeze", "unsqueeze", "constant", "dimension", "concat", "pad", "cast"}
+    {
+        "reshape",
+        "transpose",
+        "expand",
+        "slice",
+        "squeeze",
+        "unsqueeze",
+        "constant",
+        "dimension",
+        "concat",
+        "pad",
+        "cast",
+    }
 )
 _DEEPEST = 16
 _LOOP = 1  # turns of a loop whose number no type tells
@@ -38,7 +50,7 @@ def work_of(graph: Graph, sizes: Mapping[str, int]) -> Work:
     """The least that a whole graph has to do when its symbols have these sizes."""
     known = {**{n: max(s.low, 1) for n, s in graph.symbols().items()}, **sizes}
     operations = sum(operations_of(node, known) for node in graph)
-    ends = {v: None for v in (*graph.inputs, *graph.outputs)}
+    ends = dict.fromkeys((*graph.inputs, *graph.outputs))
     used = [v for v in graph.weights.values() if v.uses]
     return Work(operations, sum(_bytes(v.type, known) for v in (*ends, *used)))
 
@@ -60,9 +72,7 @@ def operations_of(node: Node, sizes: Mapping[str, int]) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _operations(
-    op: Op, operands: tuple[TensorType | None, ...], results: tuple[TensorType, ...], depth: int
-) -> float:
+def _operations(op: Op, operands: tuple[TensorType | None, ...], results: tuple[TensorType, ...], depth: int) -> float:
     if op.name in _FREE:
         return 0.0
     counted = _COUNTS.get(op.name)
@@ -84,7 +94,10 @@ def _of_decomposition(op: Op, operands: tuple[TensorType | None, ...], depth: in
     graph.set_outputs([made] if isinstance(made, Value) else list(made))
     return sum(
         _operations(
-            n.op, tuple(v.type if v is not None else None for v in n.operands), tuple(v.type for v in n.results), depth + 1
+            n.op,
+            tuple(v.type if v is not None else None for v in n.operands),
+            tuple(v.type for v in n.results),
+            depth + 1,
         )
         for n in graph
         if not n.op.regions

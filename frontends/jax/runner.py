@@ -51,6 +51,13 @@ class SourceRunner:
         after = [r for (name, _), r in zip(self._call.states, results[count:], strict=True) if name in self._states]
         return [to_numpy(x) for x in (*results[:count], *after)]
 
+    def compiled(self, inputs: Sequence[Array]) -> tuple[Callable[..., Any], list[Any], list[Any]]:
+        """The compiled model with its weights and these inputs as it takes them, for callers that time it."""
+        given = dict(zip(self._inputs, inputs, strict=True))
+        leaves = [*self._call.states, *self._call.arrays]
+        arrays = [_as_leaf(given.get(name, leaf), leaf) for name, leaf in leaves]
+        return jax.jit(self._flat), [leaf for _, leaf in self._call.weights], arrays
+
     @property
     def settings(self) -> list[Leaf]:
         """The numbers among the arguments, which the trace took for constants."""

@@ -60,4 +60,4 @@ def test_every_public_name_is_there() -> None:
     _, printed = loaded_by(
         "import dragoman\nprint(*(type(getattr(dragoman, name)).__name__ for name in dragoman.__all__))"
     )
-    assert printed == "type type EnumType str function function function function"
+    assert printed == "type type EnumType str _Callable function function function function"

@@ -14,6 +14,7 @@ class JaxJit(Target):
     needs = ("jax",)
     install = "'dragoman[jax]'"
     kinds = ("jax",)
+    as_is = True
     precisions = ("f32",)
 
     def load(self, task: Task) -> Loaded:

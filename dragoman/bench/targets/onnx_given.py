@@ -10,6 +10,7 @@ class OnnxGiven(OnnxRuntime):
 
     name = "given"
     kinds = ("onnx",)
+    as_is = True
     forms = ("given",)
     reads = "given"
     precisions = ("f32",)

@@ -14,6 +14,7 @@ class TensorFlowFunction(Target):
     needs = ("tensorflow",)
     install = "'dragoman[tensorflow]'"
     kinds = ("tensorflow", "keras")
+    as_is = True
     precisions = ("f32",)
 
     def load(self, task: Task) -> Loaded:

@@ -15,6 +15,7 @@ class TorchEager(Target):
     needs = ("torch",)
     install = "'dragoman[torch]'"
     kinds = ("module", "exported")
+    as_is = True
 
     def load(self, task: Task) -> Loaded:
         """The module and its arguments, both in the task's precision."""
