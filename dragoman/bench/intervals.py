@@ -1,7 +1,8 @@
 """Medians and ratios with bootstrap intervals from rounds, and what counts as noise.
 
 Rounds follow each other on one machine and are no independent draws, so blocks of neighbours are resampled (Künsch
-1989); few of them make percentiles too narrow, so the tails are widened as Student's t is wider than the normal (Hesterberg
+1989); few of them make percentiles too narrow, so the tails are widened as Student's t is wider than the
+normal (Hesterberg
 2015, arXiv:1411.5279, §3.3). What differs from one process to the next of the same program (where memory lies) shows in
 no round: `BETWEEN_PROCESSES` is added for it, as measured by `python -m dragoman.bench study`.
 """

@@ -1,7 +1,8 @@
 """What a target of a benchmark is, and where targets come from.
 
 A target is one class in one file: what it needs, which sources it takes, and how it makes a model ready to run.
-Those of this package are the files of `dragoman/bench/targets`; others are entry points of the group `dragoman.bench_targets`.
+Those of this package are the files of `dragoman/bench/targets`; others are entry points of the group
+`dragoman.bench_targets`.
 A target is loaded in a process of its own and never meets another framework there.
 """
 
