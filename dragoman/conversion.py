@@ -94,6 +94,7 @@ def convert(
     keep: bool = False,
     overwrite: bool = False,
     trust: bool = False,
+    page: str | Path | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Convert a model and verify the result against its source.
@@ -103,6 +104,8 @@ def convert(
     the report.
     `precision`, "f16" or "bf16", brings f32 nodes to half precision but for those that lose too much there, which the
     report names; the result may then err K times as much as the source itself in that precision.
+    `page` is an HTML file to write besides, for a verified conversion: verdict, errors, both graphs, the passes. It is
+    written for a result that differs, too.
     `to` is "onnx", a file, or "triton", a folder that runs with torch and Triton alone; `pure` bars calls of torch in
     it.
     Raises NotEquivalent, and writes nothing, when the result differs (`keep` writes it all the same), and every error
@@ -111,6 +114,7 @@ def convert(
     path = Path(output)
     request = Request(to, opset, external_of(external), target, pure)
     _check_request(request, precision)
+    _check_page(page, verify)
     if verify:
         request.check_runs()
     _check_output(request, path, source, overwrite)
@@ -165,6 +169,11 @@ def convert(
             library=saved.library,
             arena_bytes=saved.arena_bytes,
         )
+        if page is not None and imported is not None:
+            from dragoman.report.conversion_page import write_conversion
+
+            with stages.stage("report"):
+                write_conversion(Path(page), report, imported, model.graph, saved.candidate(), model.examples)
         if report.verdict is Verdict.DIFFERENT and not keep:
             raise NotEquivalent(f"{path} was not written: the result differs from the source\n{comparison}")
         certificate = None
@@ -208,6 +217,17 @@ def _check_request(request: Request, precision: str | None) -> None:
         half_dtype(precision)
         if request.to != "onnx":
             raise UsageError("precision is for ONNX as yet: convert the model itself to half precision first")
+
+
+def _check_page(page: str | Path | None, verify: bool) -> None:
+    """Raise before the model is read for a page that cannot be written or has nothing to tell."""
+    if page is None:
+        return
+    if not verify:
+        raise UsageError("a report tells what verification found: leave out --no-verify")
+    from dragoman.bench.results import check_writable
+
+    check_writable(Path(page))
 
 
 def _check_output(request: Request, path: Path, source: Any, overwrite: bool) -> None:
