@@ -89,7 +89,9 @@ def convert(
     pure: Annotated[bool, typer.Option("--pure-triton", help="With --to triton: no calls of torch.")] = False,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare the result with the source.")] = True,
     budget: Budget = None,
-    page: Annotated[Path | None, typer.Option("--report", metavar="HTML", help="Write a page of all this, too.")] = None,
+    page: Annotated[
+        Path | None, typer.Option("--report", metavar="HTML", help="Write a page of all this, too.")
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Write the result even if it differs from the source.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     trust: Trust = False,

@@ -63,7 +63,9 @@ def _work(node: Any, sizes: Mapping[str, int]) -> float:
         return 0.0
 
 
-def errors_within(graph: Graph, candidate: Runner, given: Any, sizes: Mapping[str, int]) -> tuple[dict[Value, float], str]:
+def errors_within(
+    graph: Graph, candidate: Runner, given: Any, sizes: Mapping[str, int]
+) -> tuple[dict[Value, float], str]:
     """The error of each value inside the candidate against the graph in float64 on some inputs; else why not."""
     inside = probing(candidate)
     if inside is None:
