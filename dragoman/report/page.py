@@ -49,7 +49,8 @@ def environment() -> Environment:
 
     made = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     made.filters["size"] = size
-    made.globals.update(style=(_HERE / "style.css").read_text(encoding="utf-8"))
+    constants: dict[str, Any] = {"style": (_HERE / "style.css").read_text(encoding="utf-8")}
+    made.globals |= constants
     return made
 
 
@@ -87,7 +88,7 @@ def _outputs(comparison: Comparison | None) -> list[dict[str, Any]]:
         return []
     found: list[dict[str, Any]] = []
     for worst in comparison.outputs():
-        cases = [
+        cases: list[dict[str, Any]] = [
             {"case": case.name, "candidate": o.norm_candidate, "source": o.norm_source, "excess": o.excess}
             for case in comparison.cases
             for o in case.outputs

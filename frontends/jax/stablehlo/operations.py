@@ -141,7 +141,7 @@ def _between(r: Reader, start: Any, stop: Any, step: Any) -> tuple[Dim, ...]:
     """The extents of a block that begins where values of arrays say, as JAX writes it: up to `start + sizes`. JAX has
     moved it inside before.
     """
-    maker = getattr(stop, "owner", None)
+    maker: Any = getattr(stop, "owner", None)
     if getattr(maker, "name", "") != "stablehlo.add" or maker.operands[0] != start or set(r.shape(step)) != {1}:
         raise Unsupported("a slice whose extent is computed from values of arrays")
     return r.shape(maker.operands[1])
@@ -340,12 +340,12 @@ def _case(r: Reader, operation: Any, args: list[Value], types: _Types) -> list[V
 
 
 def _branch(r: Reader, operation: Any, which: Value, count: int) -> Value:
-    """The number of the branch; where it is a condition as a number, the condition."""
-    maker = getattr(operation.operands[0], "owner", None)
+    """The number of the branch, the last for one out of range. JAX moves it inside itself; a condition has two."""
+    maker: Any = getattr(operation.operands[0], "owner", None)
     name = getattr(maker, "name", "")
-    if name == "stablehlo.convert" and count == 2 and "i1" in str(maker.operands[0].type):
-        return r.value(maker.operands[0])
     if name == "stablehlo.clamp" or count == 1:
+        return which
+    if name == "stablehlo.convert" and "tensor<i1>" in str(maker.operands[0].type):
         return which
     b = r.builder
     return b.where(b.less(which, 0), b.const(count - 1, which.type.dtype), which)

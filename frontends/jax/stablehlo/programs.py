@@ -106,7 +106,7 @@ def _argument_form(name: str, value: Any, index: Any) -> _Form | None:
 def _written(function: Callable[..., Any], dtypes: Sequence[Any], name: str) -> _Form | None:
     """The region of the operation of that name in what JAX makes of a function; None where JAX refuses it."""
     try:
-        module = jax.jit(function).lower(*[jax.ShapeDtypeStruct((2,), d) for d in dtypes]).compiler_ir()
+        module: Any = jax.jit(function).lower(*[jax.ShapeDtypeStruct((2,), d) for d in dtypes]).compiler_ir()
     except (TypeError, ValueError, NotImplementedError):
         return None
     found = next((o for o in _within(module.operation) if o.name == name), None)

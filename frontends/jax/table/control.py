@@ -8,6 +8,7 @@ from typing import Any
 from dragoman.frontends.jax.context import Context
 from dragoman.frontends.jax.table.registry import translates
 from dragoman.ir.graph import Value
+from dragoman.ir.ops.elementwise import Cast
 from dragoman.ir.types import BOOL, TensorType
 
 
@@ -26,6 +27,9 @@ def cond(c: Context, which: Value, *operands: Value, branches: Sequence[Any], **
 def _choice(c: Context, which: Value, operands: list[Value], branches: list[Any], first: int) -> list[Value]:
     """`cond` of the first branch and of the choice among the others."""
     b = c.b
+    if isinstance(which.op, Cast) and which.producer is not None and len(branches) == 2:
+        asked = which.producer.operands[0]  # `lax.cond` makes a number of its condition
+        which = asked if asked is not None and asked.type.dtype == BOOL else which
     if which.type.dtype == BOOL:
         here, then, orelse = which, branches[1], branches[0]
     else:
