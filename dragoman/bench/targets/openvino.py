@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ class OpenVino(Target):
 
     def load(self, task: Task) -> Loaded:
         """Compiled for the lowest latency of one request."""
-        import openvino
+        openvino: Any = importlib.import_module("openvino")
 
         path = Path(task.files["portable"])
         settings = {
