@@ -66,6 +66,9 @@ REACHES: dict[str, Reach] = {
     "dragoman.frontends.pytorch": Reach(
         FRONTENDS, frozenset({"sympy", "torch"}), frozenset({"torchvision", "transformers"})
     ),
+    "dragoman.frontends.tensorflow": Reach(FRONTENDS, frozenset({"tensorflow"})),
+    "dragoman.frontends.tensorflow_import": Reach(FRONTENDS, when_called=frozenset({"tensorflow", "triton"})),
+    "dragoman.frontends.keras": Reach(FRONTENDS, frozenset({"keras", "tensorflow"})),
     "dragoman.frontends.onnx": Reach(FRONTENDS, frozenset({"onnx"})),
     "dragoman.backends": Reach(BACKENDS),
     "dragoman.backends.triton": Reach(BACKENDS),

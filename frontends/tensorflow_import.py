@@ -1,0 +1,21 @@
+"""Importing TensorFlow where Triton may be needed as well: Triton must come first, or the process aborts.
+
+Both carry a copy of LLVM and register the same options; only TensorFlow's copy tolerates that they are there already.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from typing import Any
+
+
+def load_tensorflow() -> Any:
+    """TensorFlow, imported after Triton where that is installed. Raises ImportError."""
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        if "triton" not in sys.modules and importlib.util.find_spec("triton") is not None:
+            importlib.import_module("triton")
+    return importlib.import_module("tensorflow")
