@@ -193,6 +193,16 @@ def _read_onnx(located: Located, call: _Call) -> _Answer:
     return read_onnx(located.what, call.args, call.kwargs, types, dynamic, call.progress), ()
 
 
+def _read_keras(located: Located, call: _Call) -> _Answer:
+    from dragoman.frontends.keras import import_keras
+
+    types = {s.name: s.type for s in call.specs}
+    dynamic = {n: axes for n, axes in call.dynamic.items() if n not in types}
+    return import_keras(
+        located.what, call.args, call.kwargs, types=types, dynamic=dynamic or None, progress=call.progress
+    ), ()
+
+
 _READERS: dict[str, Callable[[Located, _Call], _Answer]] = {
     "module": _read_module,
     "exported": _read_exported,
@@ -200,6 +210,7 @@ _READERS: dict[str, Callable[[Located, _Call], _Answer]] = {
     "jax": _read_jax,
     "artefact": _read_artefact,
     "onnx": _read_onnx,
+    "keras": _read_keras,
 }
 
 

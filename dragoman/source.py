@@ -23,8 +23,8 @@ _HEAD = 4096  # bytes read to recognise a format
 _LEAST_ARTEFACT = 64  # bytes
 _WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
 _SOURCES = (
-    "give a torch.nn.Module, an ExportedProgram, a function of JAX or a model of flax, equinox or haiku, a path, or"
-    " 'package.module:factory'"
+    "give a torch.nn.Module, an ExportedProgram, a function of JAX, a model of flax, equinox, haiku or Keras, a path,"
+    " or 'package.module:factory'"
 )
 
 
@@ -35,7 +35,7 @@ class Located:
     `args` and `kwargs` are the example arguments that came with it; `spec` is how a person would name it again.
     """
 
-    kind: str  # "module", "exported", "directory", "jax", "artefact", "onnx"
+    kind: str  # "module", "exported", "directory", "jax", "artefact", "onnx", "keras"
     what: Any
     spec: str
     args: tuple[Any, ...] = ()
@@ -65,15 +65,17 @@ def _located_object(source: Any, spec: str) -> Located:
         exported = sys.modules.get("torch.export")
         if exported is not None and isinstance(source, exported.ExportedProgram):
             return Located("exported", source, spec)
-    if _is_jax(source):
+    if _is_jax(source) and not _is_keras(source):
         return Located("jax", source, spec)
     family = type(source).__module__.partition(".")[0]
     if family in ("onnx", "onnx_ir"):
         from dragoman.onnx_source import proto_of
 
         return Located("onnx", proto_of(source), spec)
-    if family in ("keras", "tensorflow"):
-        raise Unsupported(f"{spec}: models of {family} have no reader yet; models of PyTorch, JAX and ONNX have one")
+    if _is_keras(source):
+        return Located("keras", source, spec)
+    if family == "tensorflow":
+        raise Unsupported(f"{spec}: of TensorFlow, Keras models are read: give the model that it belongs to")
     raise UsageError(f"{spec} is no model but {_kind(source)}: {_SOURCES}")
 
 
@@ -83,6 +85,12 @@ def _is_jax(source: Any) -> bool:
         return False
     family = type(source).__module__.partition(".")[0]
     return callable(source) or family in ("flax", "haiku")
+
+
+def _is_keras(source: Any) -> bool:
+    """Whether a source is a model of Keras 3."""
+    keras = sys.modules.get("keras")
+    return keras is not None and hasattr(keras, "Model") and isinstance(source, keras.Model)
 
 
 def _kind(source: Any) -> str:
@@ -250,11 +258,22 @@ def _located_archive(path: Path, trust: bool) -> Located:
                 " If you made this file or trust who did, say so with --trust"
             )
         return _load_exported(path)
+    if {"config.json", "metadata.json"} <= set(names):
+        return Located("keras", load_keras(path, trust), str(path))
     if any(n.endswith("data.pkl") for n in names):
         raise UnsafeInput(
             f"{path}: a pickled checkpoint or TorchScript file runs code when loaded; export with torch.export"
         )
     raise Unsupported(f"{path}: an archive of a kind that has no reader yet")
+
+
+def load_keras(path: Path, trust: bool) -> Any:
+    """The model in a Keras file, whose layers are known to be Keras' own unless the user trusts it."""
+    try:
+        from dragoman.frontends.keras.file import read_archive
+    except ImportError as error:
+        raise UsageError(f"{path} needs TensorFlow ({error}): pip install 'dragoman[tensorflow]'") from None
+    return read_archive(path, trust)
 
 
 def _load_exported(path: Path) -> Located:
