@@ -14,6 +14,7 @@ from typing import Any
 from dragoman.frontends.tensorflow_import import load_tensorflow
 from dragoman.ir.errors import Malformed, OverBudget, UnsafeInput, Unsupported
 
+_ADVICE = " If you made this file or trust who did, say so with --trust"
 _MOST_CONFIG = 64 << 20  # bytes
 _RUN_CODE = {
     "Lambda": "runs Python code from the file",
@@ -25,6 +26,7 @@ _RUN_CODE = {
     "function": "names a function to import",
 }
 _OWN = ("keras", "builtins")
+_FILES = ("vocabulary", "idf_weights", "filepath")  # what layers read from a path if it is given as text
 
 
 def read_archive(path: Path, trust: bool = False) -> Any:
@@ -67,16 +69,18 @@ def check_config(config: Any, path: str) -> None:
             where = f"{where}.{inner['name']}" if where else inner["name"]
         if isinstance(name, str):
             _check_class(name, found, where, path)
+        for key in _FILES:
+            if isinstance(found.get(key), str):
+                raise UnsafeInput(f"{path}: {where or name} reads the file {found[key]!r}, named by {key!r}.{_ADVICE}")
         stack.extend((x, where) for x in found.values())
 
 
 def _check_class(name: str, found: dict[str, Any], where: str, path: str) -> None:
     at = f" ({where})" if where else ""
-    advice = " If you made this file or trust who did, say so with --trust"
     if name in _RUN_CODE:
-        raise UnsafeInput(f"{path}: {name}{at} {_RUN_CODE[name]}.{advice}")
+        raise UnsafeInput(f"{path}: {name}{at} {_RUN_CODE[name]}.{_ADVICE}")
     module = found.get("module")
     if isinstance(module, str) and module.partition(".")[0] not in _OWN:
-        raise UnsafeInput(f"{path}: {module}.{name}{at} is no class of Keras.{advice}")
+        raise UnsafeInput(f"{path}: {module}.{name}{at} is no class of Keras.{_ADVICE}")
     if found.get("registered_name") and ">" in str(found["registered_name"]):
-        raise UnsafeInput(f"{path}: {found['registered_name']}{at} is no class of Keras.{advice}")
+        raise UnsafeInput(f"{path}: {found['registered_name']}{at} is no class of Keras.{_ADVICE}")

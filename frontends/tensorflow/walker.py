@@ -92,8 +92,9 @@ class Walker:
         except Unsupported as refusal:
             self.refusals.add(source, str(refusal) if str(refusal) != node.op else "")
             return [Unknown()] * _MOST_RESULTS
-        except TypeRuleError as error:
-            raise Malformed(f"{node.op} {node.name!r}: {error}") from error
+        except TypeRuleError as refusal:  # TensorFlow made the node, so it is the IR that lacks this form of it
+            self.refusals.add(source, str(refusal))
+            return [Unknown()] * _MOST_RESULTS
 
     def _translated(self, call: Call) -> list[Operand]:
         if call.op in _CALLS:

@@ -66,5 +66,6 @@ def range_(c: Context, n: Call) -> Value:
         row = c.b.iota(size=maximum(limit - start, 0), dtype=dtype)
         return row if start == 0 else c.b.add(row, c.b.extent(start, dtype))
     span = c.b.div(c.cast(c.b.sub(n[1], n[0]), F64), c.cast(n[2], F64))
-    count = c.size(c.cast(c.b.maximum(c.b.ceil(span), 0.0), I64), "range")
-    return c.b.add(c.b.mul(c.b.iota(size=count, dtype=dtype), n[2]), n[0])
+    count = c.cast(c.b.maximum(c.b.ceil(span), 0.0), I64)
+    places = c.cast(c.b.dynamic_iota(count, size=c.fresh("range")), dtype)
+    return c.b.add(c.b.mul(places, n[2]), n[0])

@@ -44,10 +44,20 @@ for _operator, _name in _BINARY.items():
     translates(_operator)(_named(_name, 2))
 
 
-@translates("Identity", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics", "EnsureShape",
-            "PlaceholderWithDefault")  # fmt: skip
+@translates("Identity", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics", "PlaceholderWithDefault")
 def same(c: Context, n: Call) -> Operand:
-    """What goes in."""
+    """What goes in. CheckNumerics fails in TensorFlow on NaN and infinity, which no target can say; it goes."""
+    return n.operand(0)
+
+
+@translates("EnsureShape")
+def ensure_shape(c: Context, n: Call) -> Operand:
+    """What goes in, where its extents are those asked for, or not known to be others."""
+    wanted = n.node.attr["shape"].shape
+    shape = n.type(0).shape
+    asked = [d.size for d in wanted.dim] if not wanted.unknown_rank else [-1] * len(shape)
+    if len(asked) != len(shape) or any(a not in (-1, d) for a, d in zip(asked, shape, strict=True)):
+        raise Unsupported(f"EnsureShape of {n.type(0)} to {asked}: give the input these extents")
     return n.operand(0)
 
 

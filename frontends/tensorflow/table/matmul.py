@@ -13,6 +13,13 @@ def _turned(c: Context, x: Value, turn: bool) -> Value:
     return c.b.transpose(x, perm=(*range(last - 1), last, last - 1)) if turn else x
 
 
+def _adjoint(c: Context, x: Value, turn: bool) -> Value:
+    turned = _turned(c, x, turn)
+    if not turn or not x.type.dtype.is_complex:
+        return turned
+    return c.b.complex(c.b.real(turned), c.b.neg(c.b.imag(turned)))
+
+
 @translates("MatMul")
 def matmul(c: Context, n: Call) -> Value:
     """Two matrices, either transposed first."""
@@ -22,7 +29,7 @@ def matmul(c: Context, n: Call) -> Value:
 @translates("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
 def batch_matmul(c: Context, n: Call) -> Value:
     """Stacks of matrices, either transposed first; leading axes broadcast."""
-    x, y = _turned(c, n[0], n.flag("adj_x")), _turned(c, n[1], n.flag("adj_y"))
+    x, y = _adjoint(c, n[0], n.flag("adj_x")), _adjoint(c, n[1], n.flag("adj_y"))
     if n.has("Tout"):
         x, y = c.cast(x, n.dtype("Tout")), c.cast(y, n.dtype("Tout"))
     return c.b.matmul(x, y)

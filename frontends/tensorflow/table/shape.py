@@ -132,14 +132,28 @@ def pad(c: Context, n: Call) -> Value:
     x, amounts = n[0], n.sizes(1, "amounts")
     pairs = tuple(zip(amounts[::2], amounts[1::2], strict=True))
     if n.op == "MirrorPad":
-        return c.b.pad(x, padding=pairs, mode="reflect" if n.text("mode") == "REFLECT" else "symmetric")
+        return c.b.pad(x, padding=pairs, mode="reflect") if n.text("mode") == "REFLECT" else _mirrored(c, x, pairs)
     value = 0.0
     if n.op == "PadV2":
         known = n.known(2)
         if known is None:
             raise Unsupported("PadV2 with a value that is known only when the model runs")
-        value = float(known.reshape(-1)[0])
+        exact = known.reshape(-1)[0]
+        value = float(exact)
+        if value != exact and value == value:
+            raise Unsupported(f"PadV2 with the integer {exact}, which no double is")
     return c.b.pad(x, padding=pairs, value=value)
+
+
+def _mirrored(c: Context, x: Value, pairs: Sequence[tuple[Dim, Dim]]) -> Value:
+    """Mirrored with the border: b a | a b c | c b."""
+    for axis, (before, after) in enumerate(pairs):
+        extent = x.type.shape[axis]
+        parts = (c.slice(x, axis, 0, before), x, c.slice(x, axis, extent - after, extent))
+        turned = [x if p is x else c.b.flip(p, axes=(axis,)) for p in parts]
+        kept = [t for t, n in zip(turned, (before, 1, after), strict=True) if n != 0]
+        x = kept[0] if len(kept) == 1 else c.b.concat(*kept, axis=axis)
+    return x
 
 
 @translates("DepthToSpace", "SpaceToDepth")

@@ -48,7 +48,7 @@ def strided_slice(c: Context, n: Call) -> Value:
     if not any(i is Ellipsis for i in index):
         index.append(Ellipsis)
     at = next(i for i, e in enumerate(index) if e is Ellipsis)
-    index[at : at + 1] = [slice(None)] * (x.type.rank - consumed)
+    index[at : at + 1] = [slice(None, None, 1)] * (x.type.rank - consumed)
     axis, shape = 0, list[Dim]()
     for entry in index:
         if entry is None:
@@ -82,9 +82,9 @@ def _sliced(c: Context, x: Value, axis: int, entry: slice) -> Value:
         return x if step == 1 else c.b.flip(x, axes=(axis,))
     if step < 0:
         if entry.start is not None or entry.stop is not None:
-            if not isinstance(extent, int):
+            if not all(e is None or isinstance(e, int) for e in (extent, entry.start, entry.stop)):
                 raise Unsupported("a slice backwards with bounds along a dynamic dimension")
-            places = list(range(*slice(entry.start, entry.stop, step).indices(extent)))
+            places = list(range(*slice(entry.start, entry.stop, step).indices(int(extent))))  # type: ignore[arg-type]
             return c.b.take(x, c.array(places, I64), axis=axis)
         return _sliced(c, c.b.flip(x, axes=(axis,)), axis, slice(None, None, -step))
     first = 0 if entry.start is None else minimum(maximum(_place(entry.start, extent), 0), extent)
@@ -121,8 +121,9 @@ def slice_(c: Context, n: Call) -> Value:
     x, sizes = n[0], n.sizes(2, "sizes")
     starts = n.dims(1)
     if starts is None:
-        shape = tuple(e if isinstance(s, int) and s == -1 else s for s, e in zip(sizes, x.type.shape, strict=True))
-        return c.b.dynamic_slice(x, c.cast(n[1], I64), sizes=shape)
+        if any(isinstance(s, int) and s == -1 for s in sizes):
+            raise Unsupported("Slice up to the end from a place that is known only when the model runs")
+        return c.b.dynamic_slice(x, c.cast(n[1], I64), sizes=tuple(sizes))
     for axis, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         extent = x.type.shape[axis]
         stop = extent if isinstance(size, int) and size == -1 else start + size
@@ -178,8 +179,10 @@ def scatter_nd(c: Context, n: Call) -> Value:
 def one_hot(c: Context, n: Call) -> Value:
     """One value at the place, another elsewhere."""
     (depth,) = n.sizes(1, "depths")
-    axis, on, off = n.int("axis"), n[2], n[3]
-    return c.b.where(c.b.one_hot(n[0], depth=depth, dtype=BOOL, axis=axis), on, off)
+    places, axis, on, off = n[0], n.int("axis"), n[2], n[3]
+    if places.type.dtype.kind != "uint":  # below 0 nothing is on; the IR counts such places from the end
+        places = c.b.where(c.b.less(places, 0), c.b.extent(depth, places.type.dtype), places)
+    return c.b.where(c.b.one_hot(places, depth=depth, dtype=BOOL, axis=axis), on, off)
 
 
 @translates("Where")

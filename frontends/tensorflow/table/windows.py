@@ -64,7 +64,7 @@ def _static(padding: Pairs) -> bool:
     return all(isinstance(p, int) for pair in padding for p in pair)
 
 
-@translates("Conv2D", "Conv3D", "Conv", "DepthwiseConv2dNative")
+@translates("Conv2D", "Conv3D", "DepthwiseConv2dNative")
 def conv(c: Context, n: Call) -> Value:
     """Cross-correlation; kernels lie as [*window, in / groups, out]."""
     x, w, layout = n[0], n[1], layout_of(n)
@@ -159,12 +159,20 @@ def fused_batch_norm(c: Context, n: Call) -> list[Value]:
     if n.flag("is_training", True):
         axes = tuple(a for a in range(x.type.rank) if a != axis)
         wide = c.cast(x, scale.type.dtype)
-        mean = c.b.reduce_mean(wide, axes=axes)
-        variance = c.b.variance(wide, axes=axes, correction=0.0)
-        result = c.b.batch_norm(wide, scale, offset, mean, variance, epsilon=epsilon, axis=axis)
-        return [c.cast(result, dtype), mean, variance, mean, variance, mean]
+        own = c.b.reduce_mean(wide, axes=axes)
+        spread = c.b.variance(wide, axes=axes, correction=0.0)
+        result = c.b.batch_norm(wide, scale, offset, own, spread, epsilon=epsilon, axis=axis)
+        unbiased = c.b.variance(wide, axes=axes, correction=1.0)
+        running = (_moved(c, n, mean, own), _moved(c, n, variance, unbiased))
+        return [c.cast(result, dtype), *running, own, spread, own]
     result = c.b.batch_norm(c.cast(x, scale.type.dtype), scale, offset, mean, variance, epsilon=epsilon, axis=axis)
     return [c.cast(result, dtype), mean, variance, mean, variance, mean]
+
+
+def _moved(c: Context, n: Call, before: Value, now: Value) -> Value:
+    """A running statistic after a batch."""
+    share = n.float("exponential_avg_factor") if n.has("exponential_avg_factor") else 1.0
+    return now if share == 1.0 else c.b.add(c.b.mul(before, 1.0 - share), c.b.mul(now, share))
 
 
 @translates("LRN")

@@ -29,6 +29,10 @@ def archive(path: Path, layer: dict[str, Any], version: str = "3.15.0") -> Path:
     [
         ({"class_name": "Lambda", "module": "keras.layers", "config": {"name": "odd"}}, r"Lambda \(net.odd\)"),
         ({"class_name": "TFSMLayer", "module": "keras.layers", "config": {"filepath": "/tmp/x"}}, "TFSMLayer"),
+        (
+            {"class_name": "StringLookup", "module": "keras.layers", "config": {"vocabulary": "/etc/passwd"}},
+            "reads the file '/etc/passwd'",
+        ),
         ({"class_name": "system", "module": "os", "config": {}}, "os.system"),
         (
             {
