@@ -5,7 +5,7 @@ reading.py    the source read once: inputs, float64 truth, ONNX files
 process.py    the process of one target, seen from here; worker.py is the other end
 harness.py    sources × batch sizes × targets × precisions; rounds.py interleaves them
 intervals.py  medians and ratios with bootstrap intervals; study.py tests them
-work.py       operations and bytes from the IR; roofline.py the floors that follow
+work.py       operations and bytes from the IR
 results.py    records; table.py and dragoman/report show them
 """
 

@@ -23,7 +23,7 @@ class TritonKernels(Target):
 
         absent = super().missing()
         found = any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd"))
-        return absent or ("" if found else "needs a GPU (try `aot:sm_90` for what its kernels would be)")
+        return absent or ("" if found else "needs a GPU")
 
     def variants(self) -> Sequence[str]:
         """Launched one by one, and replayed."""

@@ -9,6 +9,7 @@ from dragoman.frontends.onnx.context import Context
 from dragoman.frontends.tensorflow.call import Call
 from dragoman.frontends.tensorflow.operands import Operand
 from dragoman.frontends.tensorflow.registry import translates
+from dragoman.ir.errors import Unsupported
 from dragoman.ir.graph import Value
 
 _UNARY = {

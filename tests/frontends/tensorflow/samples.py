@@ -226,21 +226,21 @@ for _sizes, _padding in (
     _add(
         "Conv2DBackpropInput",
         (
-            {"filter": real(3, 3, 3, 4), "out_backprop": _IMAGE},
+            {"out_backprop": _IMAGE, "filter": real(3, 3, 3, 4)},
             {"input_sizes": _sizes, "strides": [1, 2, 2, 1], "padding": _padding},
         ),
     )
 _add(
     "Conv2DBackpropInput",
     (
-        {"filter": real(3, 3, 3, 4), "out_backprop": _IMAGE},
+        {"out_backprop": _IMAGE, "filter": real(3, 3, 3, 4)},
         {"input_sizes": [2, 7, 8, 3], "strides": [1] * 4, "padding": "SAME"},
     ),
 )
 _add(
     "Conv3DBackpropInputV2",
     (
-        {"filter": real(2, 2, 2, 3, 2), "out_backprop": real(1, 2, 3, 4, 2)},
+        {"out_backprop": real(1, 2, 3, 4, 2), "filter": real(2, 2, 2, 3, 2)},
         {"input_sizes": [1, 4, 6, 8, 3], "strides": [1, 2, 2, 2, 1], "padding": "SAME"},
     ),
 )
