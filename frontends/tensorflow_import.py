@@ -9,6 +9,9 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -18,4 +21,23 @@ def load_tensorflow() -> Any:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         if "triton" not in sys.modules and importlib.util.find_spec("triton") is not None:
             importlib.import_module("triton")
-    return importlib.import_module("tensorflow")
+        with _unheard():
+            importlib.import_module("tensorflow")
+    return sys.modules["tensorflow"]
+
+
+@contextmanager
+def _unheard() -> Generator[None]:
+    """Without what TensorFlow's libraries write to the standard error while they are loaded, whatever its log level."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # a process without a standard error
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -149,7 +149,8 @@ def chosen(names: Sequence[str] | None) -> list[tuple[Target, str]]:
     for name in names:
         target = known.get(name.partition(":")[0])
         if target is None:
-            raise UsageError(f"there is no target {name!r}; there is {', '.join(known)}")
+            there = ", ".join(n for n, t in known.items() if t.always)
+            raise UsageError(f"there is no target {name!r}; there is {there}")
         picked.append((target, name.partition(":")[2]))
     return picked
 

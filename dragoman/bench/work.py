@@ -15,6 +15,7 @@ from typing import Any
 
 from dragoman.ir.builder import Builder
 from dragoman.ir.dims import Dim, evaluate
+from dragoman.ir.errors import DragomanError
 from dragoman.ir.graph import Graph, Node, Value
 from dragoman.ir.op import Op
 from dragoman.ir.types import TensorType
@@ -81,7 +82,7 @@ def _operations(op: Op, operands: tuple[TensorType | None, ...], results: tuple[
     if op.is_composite() and depth < _DEEPEST:
         try:
             return _of_decomposition(op, operands, depth)
-        except Exception:  # a decomposition that needs a real size or a weight's value: count its elements instead
+        except DragomanError:  # a decomposition that needs a real size or a weight's value: count its elements instead
             pass
     return float(max((_count(t) for t in (*operands, *results) if t is not None), default=0))
 

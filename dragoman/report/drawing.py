@@ -10,6 +10,7 @@ from typing import Any
 
 from dragoman.bench.work import node_work
 from dragoman.ir.cases import elements
+from dragoman.ir.errors import DragomanError
 from dragoman.ir.graph import Graph, Value
 from dragoman.ir.runner import GraphRunner, Runner, probing
 
@@ -59,7 +60,7 @@ def drawn(graph: Graph, sizes: Mapping[str, int], errors: Mapping[Value, float] 
 def _work(node: Any, sizes: Mapping[str, int]) -> float:
     try:
         return node_work(node, sizes).operations
-    except Exception:  # a size that only a run tells
+    except DragomanError:  # a size that only a run tells
         return 0.0
 
 

@@ -126,7 +126,7 @@
     const xs = boxes.map((b) => b.x), ys = boxes.map((b) => b.y), { width, height } = svg.getBoundingClientRect();
     if (!xs.length) return;
     const left = Math.min(...xs) - W / 2, w = Math.max(...xs) + W / 2 - left, h = Math.max(...ys) + H;
-    view.k = Math.min(1.1, Math.max(Math.min((width - 24) / w, (height - 24) / h), Math.min(0.45, (width - 24) / w)));
+    view.k = Math.min(1.1, (width - 24) / w, (height - 24) / h);
     view.x = (width - w * view.k) / 2 - left * view.k; view.y = 12; move();
   }
   function centre(box) {
@@ -185,10 +185,15 @@
     for (const node of found.slice(0, 8)) { const b = add("button", hits, short(`${node.op} ${node.name || node.module}`)); b.onclick = () => reveal(node); }
     return found;
   }
+  function start() { // as large as can be read, from the top; Fit shows all
+    fit();
+    const { width } = svg.getBoundingClientRect();
+    if (view.k < 0.6 && boxes.length) { const x = boxes[0].x; view.k = 0.8; view.x = width / 2 - x * view.k; view.y = 12; move(); }
+  }
   function pick(name) {
     title = name; chosen = null; treeOf(title); openFirst();
     for (const b of byId("which").children) b.setAttribute("aria-pressed", b.textContent === name);
-    draw(); fit();
+    draw(); start();
   }
 
   // ---- events ----
@@ -211,7 +216,6 @@
   svg.onpointerup = svg.onpointerleave = () => { drag = null; };
   svg.onclick = (e) => { const box = boxOf(e.target); if (box && moved < 6) { if (box.module) toggle(box.module, true); else show(box); } };
   svg.addEventListener("wheel", (e) => { if (!e.ctrlKey && !e.metaKey) return; e.preventDefault(); const r = svg.getBoundingClientRect(); zoom(e.deltaY < 0 ? 1.15 : 1 / 1.15, e.clientX - r.left, e.clientY - r.top); }, { passive: false });
-  svg.onfocus = null;
   svg.onkeydown = (e) => {
     const step = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] }[e.key];
     if (step) { view.x += step[0]; view.y += step[1]; move(); }

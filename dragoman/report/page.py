@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dragoman.bench.results import write_text
+from dragoman.certificate import certificate_of
+from dragoman.ir.findings import Verdict
 from dragoman.summary import size
 
 if TYPE_CHECKING:
@@ -128,6 +130,10 @@ def _bars(seconds: Any) -> list[tuple[str, float, float]]:
 
 
 def _command(report: Report) -> str:
-    if report.certificate is not None:
-        return shlex.join(["dragoman", "verify", str(report.certificate)])
-    return shlex.join(["dragoman", "convert", report.source, "-o", str(report.path)])
+    """What verifies the output again, from the certificate that is written after this page; without an output, what
+    converts the source.
+    """
+    if report.verdict is Verdict.DIFFERENT:
+        return shlex.join(["dragoman", "convert", report.source, "-o", str(report.path)])
+    form = "onnx" if report.opset is not None else "triton"
+    return shlex.join(["dragoman", "verify", str(certificate_of(form, report.path))])
