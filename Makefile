@@ -46,10 +46,11 @@ zoo: $(RUN) ## carry every model of the zoo to ONNX and verify it there (half an
 bench: $(RUN) ## conversion time and memory beside torch.onnx (BENCH_ARGS="...")
 	@$(VENV)/bin/python benchmarks/convert.py $(BENCH_ARGS)
 
-conformance: $(RUN) ## PyTorch's operator suite, ONNX's own and JAX's harnesses, whole, through import, ONNX and ONNX Runtime
+conformance: $(RUN) ## PyTorch's operator suite, ONNX's own, JAX's harnesses and keras.applications, whole, through import, ONNX and ONNX Runtime
 	@$(VENV)/bin/python tests/conformance/op_db.py --report docs/conformance.md $(CONFORMANCE_ARGS)
 	@$(VENV)/bin/python tests/conformance/onnx_backend.py --report docs/conformance.md $(CONFORMANCE_ARGS)
 	@$(VENV)/bin/python tests/conformance/jax_harnesses.py --report docs/conformance.md $(CONFORMANCE_ARGS)
+	@$(VENV)/bin/python tests/conformance/keras_applications.py --report docs/conformance.md $(CONFORMANCE_ARGS)
 	@test -z "$(PEER_PYTHON)" || $(PEER_PYTHON) tests/conformance/jax_harnesses_peer.py --report docs/conformance.md
 
 kernels: $(RUN) ## compile every GPU kernel for sm_80, sm_90, sm_100 and gfx942: registers, shared memory, spills; no device needed

@@ -168,13 +168,23 @@ def _show(name: str, records: Sequence[Record]) -> None:
 
 # ---- what came out ---------------------------------------------------------------------------------------------
 
-_RANKS = {"right": 0, "excluded": 1, "refused": 2, "unemitted": 2, "runtime": 3, "kernel": 4, "error": 5, "wrong": 6}
+_RANKS = {
+    "right": 0,
+    "excluded": 1,
+    "refused": 2,
+    "unemitted": 2,
+    "runtime": 3,
+    "inconclusive": 3,
+    "kernel": 4,
+    "error": 5,
+    "wrong": 6,
+}
 
 
 def verdict(records: Sequence[Record]) -> str:
     """One class for a case: wrong or an error if any sample is, right if all are, partly if some are refused."""
     kinds = {r["outcome"] for r in records} or {"error"}
-    for kind in ("wrong", "error", "kernel", "excluded"):
+    for kind in ("wrong", "error", "kernel", "inconclusive", "excluded"):
         if kind in kinds:
             return kind
     if kinds == {"right"}:
